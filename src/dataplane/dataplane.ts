@@ -202,8 +202,11 @@ export interface DataPlane {
   record(peer: PeerSlot): { readonly view: Float64Array; readonly offset: number };
 
   // — sessions —
-  /** Lets responses and cookie replies for this index reach JavaScript. */
-  expectIndex(index: LocalIndex, peer: PeerSlot): void;
+  /**
+   * Lets responses and cookie replies for this index reach JavaScript, with `peer` as their descriptor's peer. False, and
+   * nothing done, when the index is in use already (expected, or a keypair's): the caller draws another.
+   */
+  expectIndex(index: LocalIndex, peer: PeerSlot): boolean;
   /** Ends `expectIndex`; does nothing to an index that has become a keypair's. */
   forgetIndex(index: LocalIndex): void;
   /** Rotates previous/current/next as docs/dataplane.md says; displaced keys are zeroed and their indexes freed. */
