@@ -1,0 +1,70 @@
+// TAI64N time stamps (https://cr.yp.to/libtai/tai64.html) as the paper §5.1 uses them: an initiation carries one, and a
+// responder takes only a greater one than it has seen from that peer. Coarse on purpose: the low 24 bits of the
+// nanoseconds are cleared, so that a stamp says little about our clock.
+//
+//   0                               8               12
+//   | 2^62 + 10 + seconds, u64 BE   | nanoseconds, u32 BE |
+//
+// Leaves out leap seconds: like every WireGuard, this is Unix time with TAI's offset of 1970.
+
+import type { Brand } from '../base/brand.ts';
+import { writeU32be } from '../base/bytes.ts';
+import type { WallTime } from '../base/instant.ts';
+
+export const TAI64N_BYTES = 12;
+
+/** A coarse stamp as one number that sorts: seconds × 60 + ⌊nanoseconds / 2^24⌋ (0 … 59). */
+export type StampTicks = Brand<number, 'StampTicks'>;
+
+/** Sorts before every stamp: what a peer that was never sent one has. */
+export const NO_STAMP = -1 as StampTicks;
+
+const TICK_NANOSECONDS = 2 ** 24;
+const TICKS_PER_SECOND = 60;
+/** 2^62 + 10: the high word, and what is added to the low word. */
+const EPOCH_HIGH = 0x4000_0000;
+const EPOCH_LOW = 10;
+
+function ticksOf(wall: WallTime): StampTicks {
+  const milliseconds = Math.max(0, wall);
+  const seconds = Math.floor(milliseconds / 1000);
+  const nanoseconds = Math.floor((milliseconds - seconds * 1000) * 1e6);
+  return (seconds * TICKS_PER_SECOND + Math.min(TICKS_PER_SECOND - 1, Math.floor(nanoseconds / TICK_NANOSECONDS))) as StampTicks;
+}
+
+/** The 12 bytes that go into an initiation. */
+export function encodeStamp(ticks: StampTicks): Uint8Array {
+  const seconds = Math.floor(ticks / TICKS_PER_SECOND);
+  const low = (seconds % 2 ** 32) + EPOCH_LOW;
+  const bytes = new Uint8Array(TAI64N_BYTES);
+  writeU32be(bytes, 0, EPOCH_HIGH + Math.floor(seconds / 2 ** 32) + Math.floor(low / 2 ** 32));
+  writeU32be(bytes, 4, low % 2 ** 32);
+  writeU32be(bytes, 8, (ticks % TICKS_PER_SECOND) * TICK_NANOSECONDS);
+  return bytes;
+}
+
+/** Whether the received stamp `candidate` is later than `greatest`, the greatest accepted so far (null: none). */
+export function isLaterStamp(candidate: Uint8Array, greatest: Uint8Array | null): boolean {
+  if (greatest === null) return true;
+  for (let i = 0; i < TAI64N_BYTES; i++) {
+    const difference = (candidate[i] as number) - (greatest[i] as number);
+    if (difference !== 0) return difference > 0;
+  }
+  return false;
+}
+
+/**
+ * The device's source of stamps. Toward one peer they rise strictly even when the wall clock steps back or stands
+ * still: the peer keeps `previous`. Toward all peers they never fall, so that a peer that is removed and added again, and has
+ * no `previous`, is not sent a smaller one than before either.
+ */
+export class TimestampSource {
+  #highest = NO_STAMP;
+
+  /** The stamp for an initiation now, after `previous` to the same peer (NO_STAMP: none). The caller keeps it. */
+  next(wall: WallTime, previous: StampTicks): StampTicks {
+    const ticks = Math.max(ticksOf(wall), this.#highest, previous + 1) as StampTicks;
+    this.#highest = ticks;
+    return ticks;
+  }
+}
