@@ -1,0 +1,48 @@
+// Time of the data plane: CLOCK_BOOTTIME in milliseconds (counts suspend, so that a key is never older than it seems),
+// a timer on that clock and a wake-up, both as file descriptors for poll(2). Leaves out wall-clock time: only TAI64N
+// needs it, in TypeScript.
+#pragma once
+
+#include <cstdint>
+
+#include "result.h"
+#include "unique_fd.h"
+
+namespace warren {
+
+/** Milliseconds of CLOCK_BOOTTIME; what TypeScript calls an Instant. About 20 ns: no system call. */
+double boottime_ms() noexcept;
+
+/** One deadline. Readable when it has come, until `acknowledge`. */
+class DeadlineTimer {
+ public:
+  static Result<DeadlineTimer> create() noexcept;
+
+  int fd() const noexcept { return fd_.get(); }
+  /** Replaces the deadline; one in the past fires at once; not finite (Infinity, NaN) disarms. */
+  void arm(double at_ms) noexcept;
+  void disarm() noexcept;
+  /** Makes the descriptor unreadable again. True when the deadline had come. */
+  bool acknowledge() noexcept;
+
+ private:
+  explicit DeadlineTimer(UniqueFd fd) noexcept : fd_(std::move(fd)) {}
+  UniqueFd fd_;
+};
+
+/** Wakes a thread that polls. `signal` may be called from any thread and from a signal handler. */
+class WakeEvent {
+ public:
+  static Result<WakeEvent> create() noexcept;
+
+  int fd() const noexcept { return fd_.get(); }
+  void signal() noexcept;
+  /** True when there was at least one signal since the last drain. */
+  bool drain() noexcept;
+
+ private:
+  explicit WakeEvent(UniqueFd fd) noexcept : fd_(std::move(fd)) {}
+  UniqueFd fd_;
+};
+
+}  // namespace warren
