@@ -32,7 +32,7 @@ const NO_PAYLOAD = new Uint8Array(0);
 const PRESHARED_KEY_BYTES = 32;
 
 /** Two 32-byte keys of one session, from our side. Owned; wipe after the data plane has copied them. */
-export interface SessionKeys {
+export interface HandshakeKeys {
   readonly sendKey: Uint8Array;
   readonly receiveKey: Uint8Array;
   wipe(): void;
@@ -70,7 +70,7 @@ export interface ResponderState {
   wipe(): void;
 }
 
-function sessionKeys(c: CryptoProvider, sendKey: Uint8Array, receiveKey: Uint8Array): SessionKeys {
+function handshakeKeys(c: CryptoProvider, sendKey: Uint8Array, receiveKey: Uint8Array): HandshakeKeys {
   return { sendKey, receiveKey, wipe: () => c.wipe(sendKey, receiveKey) };
 }
 
@@ -170,7 +170,7 @@ export function createResponse(
   c: CryptoProvider,
   state: ResponderState,
   input: ResponseInput,
-): { readonly message: Uint8Array; readonly keys: SessionKeys } | null {
+): { readonly message: Uint8Array; readonly keys: HandshakeKeys } | null {
   const { ephemeral, localIndex, presharedKey } = input;
   assert(presharedKey.length === PRESHARED_KEY_BYTES, 'a preshared key is 32 bytes');
   const noiseMessage = ikpsk2.writeSecond(c, state.opening, ephemeral, presharedKey, NO_PAYLOAD);
@@ -182,7 +182,7 @@ export function createResponse(
   const [receiveKey, sendKey] = state.opening.noise.split();
   state.wipe();
   const message = frameResponse(localIndex, state.remoteIndex, noiseMessage);
-  return { message, keys: sessionKeys(c, sendKey, receiveKey) };
+  return { message, keys: handshakeKeys(c, sendKey, receiveKey) };
 }
 
 export interface ConsumeResponseInput {
@@ -201,7 +201,7 @@ export function consumeResponse(
   state: InitiatorState,
   input: ConsumeResponseInput,
   message: Uint8Array,
-): { readonly keys: SessionKeys; readonly remoteIndex: number } | null {
+): { readonly keys: HandshakeKeys; readonly remoteIndex: number } | null {
   if (classify(message) !== MessageType.response || receiverIndex(message) !== state.localIndex) return null;
   const { staticKey: localStatic, presharedKey } = input;
   assert(presharedKey.length === PRESHARED_KEY_BYTES, 'a preshared key is 32 bytes');
@@ -214,5 +214,5 @@ export function consumeResponse(
   const [sendKey, receiveKey] = second.noise.split();
   second.noise.wipe();
   state.wipe();
-  return { keys: sessionKeys(c, sendKey, receiveKey), remoteIndex: senderIndex(message) };
+  return { keys: handshakeKeys(c, sendKey, receiveKey), remoteIndex: senderIndex(message) };
 }
