@@ -33,7 +33,7 @@ export const ZERO_KEYS_TIME_MS = 3 * REJECT_AFTER_TIME_MS;
 // — the reference implementation (Linux: messages.h, cookie.h, ratelimiter.c) —
 
 /** Uniform jitter of 0 … 333 ms on REKEY_TIMEOUT and NEW_HANDSHAKE_TIME, against both ends starting in step (§6.1). */
-export const REKEY_TIMEOUT_JITTER_MAX_MS = 333;
+export const REKEY_TIMEOUT_JITTER_MS = 333;
 /** COOKIE_SECRET_LATENCY: a received cookie is used until this much before its secret is replaced. */
 export const COOKIE_SECRET_LATENCY_MS = 5_000;
 /** INITIATIONS_PER_SECOND = 50: authenticated initiations from one peer closer together than this are ignored. */
