@@ -92,7 +92,7 @@ export function readFirstStatic(
   if (message.length < KEY_BYTES + SEALED_KEY_BYTES + TAG_BYTES) return null;
   const noise = initialize(c, prologue, localStatic.publicKey);
   // e
-  const remoteEphemeral = message.slice(0, KEY_BYTES) as PublicKey;
+  const remoteEphemeral = new Uint8Array(message.subarray(0, KEY_BYTES)) as PublicKey;
   noise.mixHash(remoteEphemeral);
   noise.mixKey(remoteEphemeral);
   // es
@@ -166,7 +166,7 @@ export function readSecond(
   if (message.length < KEY_BYTES + TAG_BYTES) return null;
   const noise = input.noise.clone();
   // e
-  const remoteEphemeral = message.slice(0, KEY_BYTES) as PublicKey;
+  const remoteEphemeral = new Uint8Array(message.subarray(0, KEY_BYTES)) as PublicKey;
   noise.mixHash(remoteEphemeral);
   noise.mixKey(remoteEphemeral);
   // ee, se
