@@ -12,6 +12,9 @@ namespace warren {
 /** Ones' complement sum of `length` bytes added to `sum`; an odd last byte counts as if a zero followed. */
 uint64_t checksum_add(uint64_t sum, const uint8_t* data, size_t length) noexcept;
 
+/** The form that every CPU runs, for the tests and for short regions. */
+uint64_t checksum_add_portable(uint64_t sum, const uint8_t* data, size_t length) noexcept;
+
 /** Copies and sums in one pass. Regions do not overlap. */
 uint64_t checksum_copy(uint64_t sum, uint8_t* to, const uint8_t* from, size_t length) noexcept;
 

@@ -70,17 +70,17 @@ inline void store_le32(uint8_t* at, uint32_t v) noexcept { store(at, to_little(v
 inline void store_le64(uint8_t* at, uint64_t v) noexcept { store(at, to_little(v)); }
 
 /**
- * Length of the IP packet that begins at `packet`, by its own header: IPv4 with IHL ≥ 5 and total length ≥ 20, or IPv6.
- * 0 when it is neither, or says more than the `available` bytes. (docs/dataplane.md, both directions.)
+ * Length of the IP packet that begins at `packet`, by its own header: IPv4 with IHL ≥ 5 and a total length that holds the
+ * header, or IPv6. 0 when it is neither, or says more than the `available` bytes. (docs/dataplane.md, both directions.)
  */
 inline uint32_t inner_length(const uint8_t* packet, size_t available) noexcept {
   if (available < kIpv4HeaderMin) return 0;
   const uint8_t version = packet[0] >> 4;
   uint32_t length = 0;
   if (version == 4) {
-    if ((packet[0] & 0x0f) < 5) return 0;
+    const uint32_t header = 4u * (packet[0] & 0x0f);
     length = load_be16(packet + 2);
-    if (length < kIpv4HeaderMin) return 0;
+    if (header < kIpv4HeaderMin || length < header) return 0;
   } else if (version == 6) {
     if (available < kIpv6Header) return 0;
     length = kIpv6Header + load_be16(packet + 4);
@@ -98,7 +98,10 @@ inline uint8_t ip_traffic_class(const uint8_t* packet) noexcept {
   return static_cast<uint8_t>((packet[0] << 4) | (packet[1] >> 4));
 }
 
-/** Applies the outer ECN mark "congestion experienced" to the packet inside (RFC 6040 §4.2). Its checksum stays right. */
+/**
+ * Applies the outer ECN mark "congestion experienced" to the packet inside; its checksum stays right. A packet that is
+ * not ECN-capable is left alone, as the kernel's WireGuard does, where RFC 6040 §4.2 would drop it.
+ */
 void ip_mark_congestion(uint8_t* packet) noexcept;
 
 /** Where things are in an IP packet. Offsets are from its first byte. */
@@ -117,7 +120,7 @@ struct IpView {
   bool dont_fragment;
 };
 
-/** False when `inner_length` is 0 or the IPv4 header with its options does not fit the packet. */
+/** False when `inner_length` is 0. */
 inline bool parse_ip(const uint8_t* packet, size_t available, IpView& view) noexcept {
   const uint32_t total = inner_length(packet, available);
   if (total == 0) return false;
@@ -138,7 +141,7 @@ inline bool parse_ip(const uint8_t* packet, size_t available, IpView& view) noex
   const uint16_t fragment = load_be16(packet + 6);
   view.fragment = (fragment & 0x3fff) != 0;
   view.dont_fragment = (fragment & 0x4000) != 0;
-  return view.header_length <= total;
+  return true;
 }
 
 /** Length of the TCP header with options at `tcp`, or 0 when it is below 20 or beyond `available`. */

@@ -29,18 +29,21 @@ class SourceLimiter {
     uint64_t source = 0;
     double tokens = 0;
     double refilled_at = 0;
-    uint64_t used = 0;  // 0 = free, else the clock of the last use
+    /** Count of calls at the last use; 0 = free. */
+    uint64_t used = 0;
+    uint32_t family = 0;
   };
   static constexpr size_t kWays = 8;
   static constexpr size_t kSets = kEntries / kWays;
 
-  bool take(uint64_t source, uint64_t family, double now_ms) noexcept;
+  bool take(uint64_t source, uint32_t family, double now_ms) noexcept;
 
   std::vector<Bucket> buckets_;
   uint64_t seed0_;
   uint64_t seed1_;
-  double per_ms_;
-  double burst_;
+  /** In thousandths of a token, so that whole milliseconds add up exactly. */
+  double gain_per_ms_;
+  double full_;
   uint64_t clock_ = 0;
 };
 
