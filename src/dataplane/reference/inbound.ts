@@ -1,0 +1,174 @@
+// Network to tunnel: docs/dataplane.md "Network to tunnel", rule by rule (paper §5.4, §6; checklist 17, 23, 28, 34). Bad
+// input is counted and nothing else. Handshakes are only looked at here; their meaning is the engine's.
+
+import { readU32be, readU32le, readU64le } from '../../base/bytes.ts';
+import type { Endpoint } from '../../base/ip.ts';
+import { DescriptorKind, type LocalIndex, NO_PEER, Notify, RecordField, RekeyReason } from '../dataplane.ts';
+import { CONTROL_BYTES_MAX } from './control-slab.ts';
+import { parseIpPacket } from './ip-packet.ts';
+import type { Keypair } from './keypairs.ts';
+import { flushStaged } from './outbound.ts';
+import { drop, type IndexOwner, type Peer, type PlaneState, retireKeypairs, writeTun } from './state.ts';
+
+const INITIATION = { type: 1, bytes: 148 } as const;
+const RESPONSE = { type: 2, bytes: 92 } as const;
+const COOKIE_REPLY = { type: 3, bytes: 64 } as const;
+const TRANSPORT = { type: 4, bytesMin: 32, headerBytes: 16 } as const;
+const MAC_BYTES = 16;
+const STUN_MAGIC = 0x2112a442;
+const STUN_BYTES_MIN = 20;
+const NOTHING = new Uint8Array(0);
+
+interface Received {
+  /** Borrowed. */
+  readonly bytes: Uint8Array;
+  readonly source: Endpoint;
+  /** The address of ours that it was sent to. */
+  readonly local: Endpoint;
+}
+
+/** One datagram from the network; borrowed. */
+export function fromNetwork(state: PlaneState, received: Received): void {
+  state.totals.udpReceiveCalls++;
+  state.totals.udpDatagramsIn++;
+  const { bytes } = received;
+  if (bytes.length < 4) return drop(state, 'inUnknownType');
+  switch (readU32le(bytes, 0)) {
+    case INITIATION.type:
+      if (bytes.length !== INITIATION.bytes) return drop(state, 'inBadLength');
+      return initiation(state, received);
+    case RESPONSE.type:
+      if (bytes.length !== RESPONSE.bytes) return drop(state, 'inBadLength');
+      return response(state, received);
+    case COOKIE_REPLY.type:
+      if (bytes.length !== COOKIE_REPLY.bytes) return drop(state, 'inBadLength');
+      return cookieReply(state, received);
+    case TRANSPORT.type:
+      if (bytes.length < TRANSPORT.bytesMin) return drop(state, 'inBadLength');
+      return transport(state, received);
+    default:
+      if (!isStun(bytes)) return drop(state, 'inUnknownType');
+      if (bytes.length > CONTROL_BYTES_MAX) return drop(state, 'inBadLength');
+      return control(state, received, DescriptorKind.stun, NO_PEER);
+  }
+}
+
+// — control datagrams —
+
+function isStun(bytes: Uint8Array): boolean {
+  return bytes.length >= STUN_BYTES_MIN && ((bytes[0] as number) & 0xc0) === 0 && readU32be(bytes, 4) === STUN_MAGIC;
+}
+
+function initiation(state: PlaneState, received: Received): void {
+  if (!hasGoodMac1(state, received.bytes)) return drop(state, 'inBadMac1');
+  control(state, received, DescriptorKind.handshake, NO_PEER);
+}
+
+function response(state: PlaneState, received: Received): void {
+  if (!hasGoodMac1(state, received.bytes)) return drop(state, 'inBadMac1');
+  const owner = indexOwner(state, received.bytes, 8);
+  if (owner === undefined || owner.keypair !== null) return drop(state, 'inUnknownIndex');
+  control(state, received, DescriptorKind.handshake, owner.peer.slot);
+}
+
+/** It may answer our initiation or our response, whose index is a keypair's by now (checklist 37). */
+function cookieReply(state: PlaneState, received: Received): void {
+  const owner = indexOwner(state, received.bytes, 4);
+  if (owner === undefined) return drop(state, 'inUnknownIndex');
+  control(state, received, DescriptorKind.handshake, owner.peer.slot);
+}
+
+/** Both messages end with mac1 and mac2 (paper §5.4.4). */
+function hasGoodMac1(state: PlaneState, message: Uint8Array): boolean {
+  if (state.mac1Key === null) return false;
+  const mac1At = message.length - 2 * MAC_BYTES;
+  const mac1 = state.crypto.mac(state.mac1Key, message.subarray(0, mac1At));
+  return state.crypto.equal(mac1, message.subarray(mac1At, mac1At + MAC_BYTES));
+}
+
+function control(state: PlaneState, received: Received, kind: number, peer: number): void {
+  if (!state.limiter.allow(received.source, state.now)) return drop(state, 'inRateLimited');
+  toSlab(state, received, kind, peer, received.bytes);
+}
+
+function toSlab(state: PlaneState, received: Received, kind: number, peer: number, content: Uint8Array): void {
+  const from = { source: received.source, local: received.local, receivedAt: state.now };
+  if (!state.slab.push(kind, peer, content, from)) return drop(state, 'inControlFull');
+  state.wake();
+}
+
+function indexOwner(state: PlaneState, message: Uint8Array, at: number): IndexOwner | undefined {
+  return state.indexes.get(readU32le(message, at) as LocalIndex);
+}
+
+// — transport data —
+
+function transport(state: PlaneState, received: Received): void {
+  const { bytes } = received;
+  const owner = indexOwner(state, bytes, 4);
+  if (owner === undefined || owner.keypair === null) return drop(state, 'inUnknownIndex');
+  const { peer, keypair } = owner;
+  if (state.now >= keypair.rejectAt) return drop(state, 'inExpired');
+  const counter = readU64le(bytes, 8);
+  if (counter >= keypair.rejectAfterMessages) return drop(state, 'inCounterExhausted');
+  const ciphertext = bytes.subarray(TRANSPORT.headerBytes);
+  const plaintext = state.crypto.open(keypair.receiveKey, counter, ciphertext, NOTHING);
+  if (plaintext === null) return drop(state, 'inBadTag');
+  if (!keypair.replay.accept(counter)) return drop(state, 'inReplayed');
+  authenticatedTransport(state, peer, keypair, received);
+  deliver(state, peer, received, plaintext);
+}
+
+/** Rule 4: what any authenticated message means, whatever is in it. */
+function authenticatedTransport(state: PlaneState, peer: Peer, keypair: Keypair, received: Received): void {
+  stampReceipt(peer, received.bytes.length, state.now);
+  const confirmed = keypair === peer.keypairs.next;
+  if (confirmed) {
+    retireKeypairs(state, peer, peer.keypairs.confirmNext());
+    peer.news.confirmedIndex = keypair.localIndex;
+    state.events.raise(peer.news, DescriptorKind.keypairConfirmed);
+  }
+  if (received.source !== peer.endpoint) {
+    peer.news.roamedTo = received.source;
+    state.events.raise(peer.news, DescriptorKind.roamed);
+  }
+  followSource(peer, received.source, received.local);
+  if (keypair === peer.keypairs.current && state.now >= keypair.rekeyOnReceiveAt) {
+    if ((peer.news.armed & Notify.rekeyOnReceive) !== 0) peer.news.rekeyReason = RekeyReason.receiveAge;
+    state.events.notify(peer.news, Notify.rekeyOnReceive, DescriptorKind.rekeyWanted);
+  }
+  if (confirmed) flushStaged(state, peer, state.now);
+}
+
+/** Stamps any authenticated message of the peer's. */
+export function stampReceipt(peer: Peer, length: number, now: number): void {
+  peer.record.add(RecordField.rxBytes, length);
+  peer.record.add(RecordField.rxPackets, 1);
+  peer.record.set(RecordField.lastAuthenticatedReceive, now);
+  peer.record.set(RecordField.answerAwaitedSince, 0);
+}
+
+/** A roaming peer is where its newest message came from; what it sent to is where our answers come from. */
+export function followSource(peer: Peer, source: Endpoint, local: Endpoint): void {
+  if (peer.roaming) peer.endpoint = source;
+  if (peer.endpoint === source) peer.source = local;
+}
+
+function deliver(state: PlaneState, peer: Peer, received: Received, plaintext: Uint8Array): void {
+  const first = plaintext[0];
+  if (first === undefined) return;
+  if (first >> 4 === 0) {
+    if (plaintext.length > CONTROL_BYTES_MAX) return drop(state, 'inFrameUnknown');
+    return toSlab(state, received, DescriptorKind.frame, peer.slot, plaintext);
+  }
+  const packet = parseIpPacket(plaintext);
+  if (packet === null) return drop(state, 'inInnerMalformed');
+  const routesTo = state.allowedIps.lookup(plaintext, packet.sourceAt, packet.addressLength);
+  if (routesTo !== peer) return drop(state, 'inWrongSource');
+  peer.record.set(RecordField.lastDataReceive, state.now);
+  if (peer.record.get(RecordField.answerOwedSince) === 0) {
+    peer.record.set(RecordField.answerOwedSince, state.now);
+    state.events.notify(peer.news, Notify.answerOwed, DescriptorKind.answerOwed);
+  }
+  writeTun(state, plaintext.subarray(0, packet.length));
+}

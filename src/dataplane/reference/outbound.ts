@@ -1,0 +1,153 @@
+// Tunnel to network: docs/dataplane.md "Tunnel to network", rule by rule (paper §5.4.6, §6.1–6.5). DSCP and ECN of the outer
+// header are not here, for there is none.
+
+import { writeU32le, writeU64le } from '../../base/bytes.ts';
+import { after, type Instant } from '../../base/instant.ts';
+import { DescriptorKind, Notify, RecordField, RekeyReason } from '../dataplane.ts';
+import { type UnreachableReason, unreachable } from './icmp.ts';
+import { type IpPacket, parseIpPacket } from './ip-packet.ts';
+import { type Keypair, maySend } from './keypairs.ts';
+import { drop, type Peer, type PlaneState, writeTun, writeUdp } from './state.ts';
+
+/** At most one ICMP error in this time, for the whole device. */
+const ICMP_INTERVAL_MS = 10;
+
+const HEADER_BYTES = 16;
+const TRANSPORT_TYPE = 4;
+const PADDING = 16;
+const NOTHING = new Uint8Array(0);
+
+/** One IP packet from the TUN; borrowed. */
+export function fromTunnel(state: PlaneState, bytes: Uint8Array): void {
+  state.totals.tunReads++;
+  state.totals.tunPacketsIn++;
+  const packet = parseIpPacket(bytes);
+  if (packet === null) return drop(state, 'outMalformed');
+  const peer = state.allowedIps.lookup(bytes, packet.destinationAt, packet.addressLength);
+  if (peer === undefined) {
+    drop(state, 'outNoPeer');
+    return sendUnreachable(state, bytes, packet, 'noRoute', state.now);
+  }
+  if (peer.endpoint === null) {
+    drop(state, 'outNoEndpoint');
+    return sendUnreachable(state, bytes, packet, 'unreachable', state.now);
+  }
+  if (state.port === 0) return drop(state, 'outSocketError');
+  const keypair = peer.keypairs.current;
+  if (maySend(keypair, state.now)) {
+    flushStaged(state, peer, state.now);
+    // Flushing may have used up the last counters.
+    if (maySend(keypair, state.now)) return sendData(state, peer, keypair, bytes.subarray(0, packet.length), state.now);
+  }
+  stage(state, peer, bytes.slice(0, packet.length));
+}
+
+function stage(state: PlaneState, peer: Peer, packet: Uint8Array): void {
+  if (peer.staging.push(packet)) drop(state, 'outStagedOverflow');
+  peer.record.set(RecordField.staged, peer.staging.length);
+  peer.record.set(RecordField.lastStaged, state.now);
+  state.events.notify(peer.news, Notify.sessionWanted, DescriptorKind.sessionWanted);
+}
+
+/** Sends what is staged, oldest first, while the keypair lets it. Returns how many left. */
+export function flushStaged(state: PlaneState, peer: Peer, now: Instant): number {
+  let sent = 0;
+  const keypair = peer.keypairs.current;
+  while (state.port !== 0 && peer.endpoint !== null && maySend(keypair, now)) {
+    const packet = peer.staging.take();
+    if (packet === undefined) break;
+    peer.record.set(RecordField.staged, peer.staging.length);
+    sendData(state, peer, keypair, packet, now);
+    sent++;
+  }
+  return sent;
+}
+
+/** Drops what is staged. Returns how many there were. */
+export function dropStaged(state: PlaneState, peer: Peer, tellSenders: boolean, now: Instant): number {
+  const packets = peer.staging.takeAll();
+  peer.record.set(RecordField.staged, 0);
+  for (const bytes of packets) {
+    drop(state, 'outStagedFlushed');
+    const packet = tellSenders ? parseIpPacket(bytes) : null;
+    if (packet !== null) sendUnreachable(state, bytes, packet, 'unreachable', now);
+  }
+  return packets.length;
+}
+
+/** An empty message, or a control frame: neither is data. False when nothing can be sent. */
+export function sendKeepaliveOrFrame(state: PlaneState, peer: Peer, frame: Uint8Array | null, now: Instant): boolean {
+  const keypair = peer.keypairs.current;
+  if (!maySend(keypair, now)) return false;
+  return sendTransport(state, peer, keypair, frame ?? NOTHING, now);
+}
+
+function sendData(state: PlaneState, peer: Peer, keypair: Keypair, packet: Uint8Array, now: Instant): void {
+  if (!sendTransport(state, peer, keypair, packet, now)) return;
+  peer.record.set(RecordField.lastDataSend, now);
+  if (peer.record.get(RecordField.answerAwaitedSince) === 0) {
+    peer.record.set(RecordField.answerAwaitedSince, now);
+    state.events.notify(peer.news, Notify.answerAwaited, DescriptorKind.answerAwaited);
+  }
+}
+
+/** `04 00 00 00 ‖ remote index ‖ counter ‖ ciphertext` (paper §5.4.6). The keypair may send. */
+function sendTransport(state: PlaneState, peer: Peer, keypair: Keypair, content: Uint8Array, now: Instant): boolean {
+  if (state.port === 0 || peer.endpoint === null) return false;
+  const plaintext = new Uint8Array(paddedLength(content.length, state.mtu));
+  plaintext.set(content);
+  const counter = keypair.sendCounter++;
+  const sealed = state.crypto.seal(keypair.sendKey, counter, plaintext, NOTHING);
+  const message = new Uint8Array(HEADER_BYTES + sealed.length);
+  writeU32le(message, 0, TRANSPORT_TYPE);
+  writeU32le(message, 4, keypair.remoteIndex);
+  writeU64le(message, 8, counter);
+  message.set(sealed, HEADER_BYTES);
+  sendAuthenticated(state, peer, peer.endpoint, message, now);
+  peer.record.set(RecordField.sendCounter, Number(keypair.sendCounter));
+  wantRekeyAfterSend(state, peer, keypair, now);
+  return true;
+}
+
+/** Zeros up to a multiple of 16, but not past the MTU of a packet that keeps to it (paper §5.4.6; checklist 22). */
+function paddedLength(length: number, mtu: number): number {
+  const padded = Math.ceil(length / PADDING) * PADDING;
+  return length <= mtu ? Math.min(padded, mtu) : padded;
+}
+
+/** Sends what proves to the peer that we are alive, and stamps it. Takes ownership of `message`. */
+export function sendAuthenticated(
+  state: PlaneState,
+  peer: Peer,
+  endpoint: NonNullable<Peer['endpoint']>,
+  message: Uint8Array,
+  now: Instant,
+): void {
+  writeUdp(state, message, endpoint, peer.source);
+  peer.record.add(RecordField.txBytes, message.length);
+  peer.record.add(RecordField.txPackets, 1);
+  peer.record.set(RecordField.lastAuthenticatedSend, now);
+  peer.record.set(RecordField.answerOwedSince, 0);
+}
+
+function wantRekeyAfterSend(state: PlaneState, peer: Peer, keypair: Keypair, now: Instant): void {
+  const old = now >= keypair.rekeyOnSendAt;
+  if (!old && keypair.sendCounter <= keypair.rekeyAfterMessages) return;
+  if ((peer.news.armed & Notify.rekeyOnSend) === 0) return;
+  peer.news.rekeyReason = old ? RekeyReason.sendAge : RekeyReason.messages;
+  state.events.notify(peer.news, Notify.rekeyOnSend, DescriptorKind.rekeyWanted);
+}
+
+function sendUnreachable(
+  state: PlaneState,
+  bytes: Uint8Array,
+  packet: IpPacket,
+  reason: UnreachableReason,
+  now: Instant,
+): void {
+  if (now < state.icmpAllowedAt) return;
+  const error = unreachable(bytes, packet, reason);
+  if (error === null) return;
+  state.icmpAllowedAt = after(now, ICMP_INTERVAL_MS);
+  writeTun(state, error);
+}

@@ -1,0 +1,377 @@
+// The reference data plane: docs/dataplane.md in plain TypeScript and in memory. The oracle that the native plane is held
+// against, and the plane of the engine's tests and of the simulator. Clear rather than fast; no threads, no sockets, no
+// TUN: the further sides are the arrays behind `io`, and time is what `io.setNow` said last.
+
+import { assert } from '../../base/assert.ts';
+import { ascii } from '../../base/bytes.ts';
+import { type Instant, NEVER } from '../../base/instant.ts';
+import { addressBytes, type Endpoint, endpointParts, familyOf, type IpPrefix } from '../../base/ip.ts';
+import type { CryptoProvider } from '../../crypto/provider.ts';
+import {
+  type BindResult,
+  DESCRIPTOR_WORDS,
+  DescriptorKind,
+  type DropReason,
+  type KeypairConfig,
+  type LocalIndex,
+  type MemoryDataPlane,
+  type MemoryIo,
+  NO_PEER,
+  Notify,
+  type PeerSlot,
+  RecordField,
+  type SocketConfig,
+  type Total,
+} from '../dataplane.ts';
+import { followSource, fromNetwork, stampReceipt } from './inbound.ts';
+import { keypairFrom, maySend } from './keypairs.ts';
+import { dropStaged, flushStaged, fromTunnel, sendAuthenticated, sendKeepaliveOrFrame } from './outbound.ts';
+import { newPeer, newState, type Peer, type PlaneState, retireKeypairs, writeUdp } from './state.ts';
+
+/** Most that one `poll` takes. */
+export const POLL_MAX = 256;
+const FRAME_BYTES_MAX = 1500;
+/** What `bind` with port 0 gives: there is no one to share ports with. */
+const ANY_PORT = 51_820;
+
+export interface ReferencePlaneOptions {
+  readonly crypto: CryptoProvider;
+  readonly peersMax?: number;
+  readonly mtu?: number;
+  readonly slabSlots?: number;
+  /** Called, within the call that caused it, when something is pending; once until `poll`. It must not call back. */
+  readonly onWake?: () => void;
+}
+
+export function createReferencePlane(options: ReferencePlaneOptions): MemoryDataPlane {
+  return new ReferencePlane(options);
+}
+
+class ReferencePlane implements MemoryDataPlane {
+  readonly io: MemoryIo;
+  readonly descriptors = new Uint32Array(POLL_MAX * DESCRIPTOR_WORDS);
+  readonly descriptorTimes = new Float64Array(this.descriptors.buffer);
+  readonly #descriptorBytes = new Uint8Array(this.descriptors.buffer);
+  readonly slab: Uint8Array;
+  readonly slabSlots: number;
+  readonly #peersMax: number;
+  readonly #state: PlaneState;
+  #backlog = 0;
+  #polled = 0;
+  #closed = false;
+
+  constructor(options: ReferencePlaneOptions) {
+    this.#peersMax = options.peersMax ?? 65_536;
+    const state = newState({
+      crypto: options.crypto,
+      mtu: options.mtu ?? 1420,
+      slabSlots: options.slabSlots ?? 1024,
+      onWake: options.onWake ?? (() => {}),
+    });
+    this.#state = state;
+    this.slab = state.slab.bytes;
+    this.slabSlots = state.slab.slots;
+    this.io = {
+      setNow: (now) => this.#setNow(now),
+      setMtu: (mtu) => this.#setMtu(mtu),
+      tunInput: (packet) => {
+        if (!this.#closed) fromTunnel(state, packet);
+      },
+      udpInput: (bytes, source, local) => {
+        if (state.port !== 0) fromNetwork(state, { bytes, source, local });
+      },
+      takeTunOutput: () => state.tunOutput.splice(0),
+      takeUdpOutput: () => state.udpOutput.splice(0),
+    };
+  }
+
+  get backlog(): number {
+    return this.#backlog;
+  }
+
+  now(): Instant {
+    return this.#state.now;
+  }
+
+  // — device —
+
+  setPublicKey(publicKey: Uint8Array | null): void {
+    const { crypto } = this.#state;
+    this.#state.mac1Key = publicKey === null ? null : crypto.hash(ascii('mac1----'), publicKey);
+  }
+
+  bind(config: SocketConfig): BindResult {
+    assert(!this.#closed, 'a closed plane is not bound');
+    this.#state.port = config.port === 0 ? ANY_PORT : config.port;
+    return { ok: true, port: this.#state.port };
+  }
+
+  unbind(): void {
+    this.#state.port = 0;
+  }
+
+  setFwmark(_fwmark: number): void {}
+
+  setDeadline(at: Instant): void {
+    this.#state.events.withdrawDeadline();
+    this.#state.deadline = at;
+    this.#checkDeadline();
+  }
+
+  #setNow(now: Instant): void {
+    this.#state.now = now;
+    this.#checkDeadline();
+  }
+
+  #checkDeadline(): void {
+    const state = this.#state;
+    if (this.#closed || state.now < state.deadline) return;
+    state.deadline = NEVER;
+    state.events.raiseDeadline();
+  }
+
+  #setMtu(mtu: number): void {
+    if (mtu === this.#state.mtu) return;
+    this.#state.mtu = mtu;
+    this.#state.events.raiseMtu(mtu);
+  }
+
+  // — peers —
+
+  addPeer(options: { readonly roaming: boolean }): PeerSlot {
+    const { peers } = this.#state;
+    let slot = peers.indexOf(undefined);
+    if (slot < 0) slot = peers.length;
+    assert(slot < this.#peersMax, 'there are at most peersMax peers');
+    peers[slot] = newPeer(this.#state, slot as PeerSlot, options.roaming);
+    return slot as PeerSlot;
+  }
+
+  removePeer(slot: PeerSlot): void {
+    const peer = this.#peer(slot);
+    const state = this.#state;
+    this.clearKeypairs(slot);
+    dropStaged(state, peer, false, state.now);
+    for (const [index, owner] of state.indexes) if (owner.peer === peer) state.indexes.delete(index);
+    state.allowedIps.removeAll(peer);
+    state.slab.removePeer(slot);
+    state.events.removePeer(peer.news);
+    state.peers[slot] = undefined;
+  }
+
+  setEndpoint(slot: PeerSlot, endpoint: Endpoint | null): void {
+    const peer = this.#peer(slot);
+    peer.endpoint = endpoint;
+    peer.source = null;
+  }
+
+  endpoint(slot: PeerSlot): Endpoint | null {
+    return this.#peer(slot).endpoint;
+  }
+
+  clearSource(slot: PeerSlot): void {
+    this.#peer(slot).source = null;
+  }
+
+  insertAllowedIp(slot: PeerSlot, prefix: IpPrefix): void {
+    this.#state.allowedIps.insert(prefix, this.#peer(slot));
+  }
+
+  removeAllowedIp(slot: PeerSlot, prefix: IpPrefix): void {
+    this.#state.allowedIps.remove(prefix, this.#peer(slot));
+  }
+
+  record(slot: PeerSlot): { readonly view: Float64Array; readonly offset: number } {
+    const { view, offset } = this.#peer(slot).record;
+    return { view, offset };
+  }
+
+  // — sessions —
+
+  expectIndex(index: LocalIndex, slot: PeerSlot): boolean {
+    const peer = this.#peer(slot);
+    if (this.#state.indexes.has(index)) return false;
+    this.#state.indexes.set(index, { peer, keypair: null });
+    return true;
+  }
+
+  forgetIndex(index: LocalIndex): void {
+    if (this.#state.indexes.get(index)?.keypair === null) this.#state.indexes.delete(index);
+  }
+
+  installKeypair(slot: PeerSlot, config: KeypairConfig): void {
+    const state = this.#state;
+    const peer = this.#peer(slot);
+    const owner = state.indexes.get(config.localIndex);
+    assert(owner === undefined || (owner.peer === peer && owner.keypair === null), "a keypair's index is its own");
+    const keypair = keypairFrom(config);
+    const displaced =
+      config.role === 'initiator' ? peer.keypairs.installAsInitiator(keypair) : peer.keypairs.installAsResponder(keypair);
+    retireKeypairs(state, peer, displaced);
+    state.indexes.set(config.localIndex, { peer, keypair });
+    peer.news.armed |= Notify.rekeyOnSend | Notify.rekeyOnReceive;
+    if (state.events.withdraw(peer.news, DescriptorKind.sessionWanted)) peer.news.armed |= Notify.sessionWanted;
+  }
+
+  expireSending(slot: PeerSlot): void {
+    const { current, next } = this.#peer(slot).keypairs;
+    if (current !== null) current.receiveOnly = true;
+    if (next !== null) next.receiveOnly = true;
+  }
+
+  clearKeypairs(slot: PeerSlot): void {
+    const peer = this.#peer(slot);
+    retireKeypairs(this.#state, peer, peer.keypairs.clear());
+  }
+
+  canSend(slot: PeerSlot, now: Instant): boolean {
+    const peer = this.#peer(slot);
+    return peer.endpoint !== null && maySend(peer.keypairs.current, now);
+  }
+
+  flushStaged(slot: PeerSlot, now: Instant): number {
+    return flushStaged(this.#state, this.#peer(slot), now);
+  }
+
+  dropStaged(slot: PeerSlot, options: { readonly unreachable: boolean }, now: Instant): number {
+    return dropStaged(this.#state, this.#peer(slot), options.unreachable, now);
+  }
+
+  sendKeepalive(slot: PeerSlot, now: Instant): boolean {
+    return sendKeepaliveOrFrame(this.#state, this.#peer(slot), null, now);
+  }
+
+  sendFrame(slot: PeerSlot, frame: Uint8Array, now: Instant): boolean {
+    const first = frame[0];
+    assert(first !== undefined && first >> 4 === 0 && frame.length <= FRAME_BYTES_MAX, 'a frame begins with a zero nibble');
+    return sendKeepaliveOrFrame(this.#state, this.#peer(slot), frame, now);
+  }
+
+  // — control datagrams —
+
+  sendHandshake(slot: PeerSlot, message: Uint8Array, now: Instant): boolean {
+    const peer = this.#peer(slot);
+    if (this.#state.port === 0 || peer.endpoint === null) return false;
+    sendAuthenticated(this.#state, peer, peer.endpoint, message.slice(), now);
+    return true;
+  }
+
+  sendTo(endpoint: Endpoint, datagram: Uint8Array): boolean {
+    if (this.#state.port === 0) return false;
+    writeUdp(this.#state, datagram.slice(), endpoint, null);
+    return true;
+  }
+
+  reply(handle: number, datagram: Uint8Array): boolean {
+    const item = this.#state.slab.item(handle);
+    if (this.#state.port === 0 || item === undefined) return false;
+    writeUdp(this.#state, datagram.slice(), item.source, item.local);
+    return true;
+  }
+
+  authenticated(slot: PeerSlot, handle: number, now: Instant): void {
+    const peer = this.#peer(slot);
+    const item = this.#state.slab.item(handle);
+    if (item === undefined) return;
+    stampReceipt(peer, item.length, now);
+    followSource(peer, item.source, item.local);
+  }
+
+  // — what comes up —
+
+  poll(now: Instant): number {
+    assert(this.#polled === 0, 'what was polled is released before the next poll');
+    const { events, slab, totals, wakeUp } = this.#state;
+    wakeUp.outstanding = false;
+    this.#backlog = slab.waiting;
+    let count = 0;
+    for (const item of slab.take(POLL_MAX)) {
+      this.#describe(count++, item.kind, item.peer, item.source, item.receivedAt, 0, 0, item);
+    }
+    totals.controlDelivered += count;
+    while (count < POLL_MAX) {
+      const event = events.take();
+      if (event === undefined) break;
+      this.#describe(count++, event.kind, event.peer ?? NO_PEER, event.source, now, event.value, event.value2, null);
+      totals.eventsDelivered++;
+    }
+    this.#polled = count;
+    return count;
+  }
+
+  #describe(
+    at: number,
+    kind: number,
+    peer: number,
+    source: Endpoint | null,
+    time: Instant,
+    value: number,
+    value2: number,
+    item: { readonly slot: number; readonly offset: number; readonly length: number } | null,
+  ): void {
+    const words = this.descriptors.subarray(at * DESCRIPTOR_WORDS, (at + 1) * DESCRIPTOR_WORDS);
+    words.fill(0);
+    words[0] = kind;
+    words[1] = peer;
+    if (item !== null) {
+      words[2] = item.offset;
+      words[3] = item.length;
+      words[7] = item.slot;
+    }
+    if (source !== null) {
+      const { address, port, scopeId } = endpointParts(source);
+      words[4] = familyOf(address);
+      words[5] = port;
+      words[6] = scopeId;
+      this.#descriptorBytes.set(addressBytes(address), (at * DESCRIPTOR_WORDS + 8) * 4);
+    }
+    words[12] = value;
+    words[13] = value2;
+    this.descriptorTimes[(at * DESCRIPTOR_WORDS + 14) / 2] = time;
+  }
+
+  release(count: number): void {
+    assert(count <= this.#polled, 'only what was polled is released');
+    this.#polled -= count;
+    // Datagrams stand before events, so they are the first to be released.
+    this.#state.slab.release(count);
+  }
+
+  rearm(slot: PeerSlot, notifications: number, now: Instant): void {
+    const peer = this.#peer(slot);
+    const { events } = this.#state;
+    const { news, record } = peer;
+    news.armed |= notifications;
+    if ((notifications & Notify.sessionWanted) !== 0 && peer.staging.length > 0 && !maySend(peer.keypairs.current, now)) {
+      events.notify(news, Notify.sessionWanted, DescriptorKind.sessionWanted);
+    }
+    if ((notifications & Notify.answerOwed) !== 0 && record.get(RecordField.answerOwedSince) !== 0) {
+      events.notify(news, Notify.answerOwed, DescriptorKind.answerOwed);
+    }
+    if ((notifications & Notify.answerAwaited) !== 0 && record.get(RecordField.answerAwaitedSince) !== 0) {
+      events.notify(news, Notify.answerAwaited, DescriptorKind.answerAwaited);
+    }
+  }
+
+  drops(): Record<DropReason, number> {
+    return { ...this.#state.drops };
+  }
+
+  totals(): Record<Total, number> {
+    return { ...this.#state.totals };
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.unbind();
+    for (const peer of [...this.#state.peers]) if (peer !== undefined) this.removePeer(peer.slot);
+    this.#state.slab.wipe();
+  }
+
+  #peer(slot: PeerSlot): Peer {
+    const peer = this.#state.peers[slot];
+    assert(peer !== undefined, `peer ${slot} exists`);
+    return peer;
+  }
+}

@@ -1,0 +1,51 @@
+// The token bucket that every source of control datagrams has (paper §5.3; checklist 34): one per IPv4 address or IPv6
+// /64. It keeps a flood from one place away from JavaScript; the finer limit under load is the engine's.
+
+import type { Instant } from '../../base/instant.ts';
+import { addressBytes, type Endpoint, endpointParts, familyOf, formatPrefix } from '../../base/ip.ts';
+
+export const CONTROL_PER_SOURCE_PER_SECOND = 512;
+export const CONTROL_BURST = 512;
+/** Sources remembered; past that the one that came first is forgotten. */
+const SOURCES_MAX = 4096;
+
+/** Thousandths of a datagram, so that whole milliseconds add up exactly. */
+const COST = 1000;
+const FULL = CONTROL_BURST * COST;
+
+interface Bucket {
+  tokens: number;
+  filledAt: Instant;
+}
+
+export class SourceLimiter {
+  readonly #buckets = new Map<string, Bucket>();
+
+  /** Whether one more datagram from there may pass. Takes its token. */
+  allow(source: Endpoint, now: Instant): boolean {
+    const key = sourceKey(source);
+    let bucket = this.#buckets.get(key);
+    if (bucket === undefined) {
+      bucket = { tokens: FULL, filledAt: now };
+      this.#makeRoom();
+      this.#buckets.set(key, bucket);
+    }
+    const gained = (now - bucket.filledAt) * CONTROL_PER_SOURCE_PER_SECOND;
+    bucket.tokens = Math.min(FULL, bucket.tokens + gained);
+    bucket.filledAt = now;
+    if (bucket.tokens < COST) return false;
+    bucket.tokens -= COST;
+    return true;
+  }
+
+  #makeRoom(): void {
+    if (this.#buckets.size < SOURCES_MAX) return;
+    const first = this.#buckets.keys().next();
+    if (first.done !== true) this.#buckets.delete(first.value);
+  }
+}
+
+function sourceKey(source: Endpoint): string {
+  const { address } = endpointParts(source);
+  return familyOf(address) === 4 ? address : formatPrefix(addressBytes(address), 64);
+}
