@@ -114,14 +114,14 @@ export class Events {
     return {
       kind,
       peer: news.slot,
-      value: valueOf(news, kind),
+      value: eventValue(news, kind),
       value2: 0,
       source: kind === DescriptorKind.roamed ? news.roamedTo : null,
     };
   }
 }
 
-function valueOf(news: PeerNews, kind: PeerEventKind): number {
+function eventValue(news: PeerNews, kind: PeerEventKind): number {
   switch (kind) {
     case DescriptorKind.keypairConfirmed:
       return news.confirmedIndex;

@@ -3,7 +3,15 @@
 
 import { readU32be, readU32le, readU64le } from '../../base/bytes.ts';
 import type { Endpoint } from '../../base/ip.ts';
-import { DescriptorKind, type LocalIndex, NO_PEER, Notify, RecordField, RekeyReason } from '../dataplane.ts';
+import {
+  DescriptorKind,
+  type DropReason,
+  type LocalIndex,
+  NO_PEER,
+  Notify,
+  RecordField,
+  RekeyReason,
+} from '../dataplane.ts';
 import { CONTROL_BYTES_MAX } from './control-slab.ts';
 import { parseIpPacket } from './ip-packet.ts';
 import type { Keypair } from './keypairs.ts';
@@ -31,24 +39,32 @@ interface Received {
 export function fromNetwork(state: PlaneState, received: Received): void {
   state.totals.udpReceiveCalls++;
   state.totals.udpDatagramsIn++;
+  const reason = receive(state, received);
+  if (reason !== null) drop(state, reason);
+}
+
+/** Each of these returns why the datagram was dropped, or null. */
+type Outcome = DropReason | null;
+
+function receive(state: PlaneState, received: Received): Outcome {
   const { bytes } = received;
-  if (bytes.length < 4) return drop(state, 'inUnknownType');
+  if (bytes.length < 4) return 'inUnknownType';
   switch (readU32le(bytes, 0)) {
     case INITIATION.type:
-      if (bytes.length !== INITIATION.bytes) return drop(state, 'inBadLength');
+      if (bytes.length !== INITIATION.bytes) return 'inBadLength';
       return initiation(state, received);
     case RESPONSE.type:
-      if (bytes.length !== RESPONSE.bytes) return drop(state, 'inBadLength');
+      if (bytes.length !== RESPONSE.bytes) return 'inBadLength';
       return response(state, received);
     case COOKIE_REPLY.type:
-      if (bytes.length !== COOKIE_REPLY.bytes) return drop(state, 'inBadLength');
+      if (bytes.length !== COOKIE_REPLY.bytes) return 'inBadLength';
       return cookieReply(state, received);
     case TRANSPORT.type:
-      if (bytes.length < TRANSPORT.bytesMin) return drop(state, 'inBadLength');
+      if (bytes.length < TRANSPORT.bytesMin) return 'inBadLength';
       return transport(state, received);
     default:
-      if (!isStun(bytes)) return drop(state, 'inUnknownType');
-      if (bytes.length > CONTROL_BYTES_MAX) return drop(state, 'inBadLength');
+      if (!isStun(bytes)) return 'inUnknownType';
+      if (bytes.length > CONTROL_BYTES_MAX) return 'inBadLength';
       return control(state, received, DescriptorKind.stun, NO_PEER);
   }
 }
@@ -59,23 +75,23 @@ function isStun(bytes: Uint8Array): boolean {
   return bytes.length >= STUN_BYTES_MIN && ((bytes[0] as number) & 0xc0) === 0 && readU32be(bytes, 4) === STUN_MAGIC;
 }
 
-function initiation(state: PlaneState, received: Received): void {
-  if (!hasGoodMac1(state, received.bytes)) return drop(state, 'inBadMac1');
-  control(state, received, DescriptorKind.handshake, NO_PEER);
+function initiation(state: PlaneState, received: Received): Outcome {
+  if (!hasGoodMac1(state, received.bytes)) return 'inBadMac1';
+  return control(state, received, DescriptorKind.handshake, NO_PEER);
 }
 
-function response(state: PlaneState, received: Received): void {
-  if (!hasGoodMac1(state, received.bytes)) return drop(state, 'inBadMac1');
+function response(state: PlaneState, received: Received): Outcome {
+  if (!hasGoodMac1(state, received.bytes)) return 'inBadMac1';
   const owner = indexOwner(state, received.bytes, 8);
-  if (owner === undefined || owner.keypair !== null) return drop(state, 'inUnknownIndex');
-  control(state, received, DescriptorKind.handshake, owner.peer.slot);
+  if (owner === undefined || owner.keypair !== null) return 'inUnknownIndex';
+  return control(state, received, DescriptorKind.handshake, owner.peer.slot);
 }
 
 /** It may answer our initiation or our response, whose index is a keypair's by now (checklist 37). */
-function cookieReply(state: PlaneState, received: Received): void {
+function cookieReply(state: PlaneState, received: Received): Outcome {
   const owner = indexOwner(state, received.bytes, 4);
-  if (owner === undefined) return drop(state, 'inUnknownIndex');
-  control(state, received, DescriptorKind.handshake, owner.peer.slot);
+  if (owner === undefined) return 'inUnknownIndex';
+  return control(state, received, DescriptorKind.handshake, owner.peer.slot);
 }
 
 /** Both messages end with mac1 and mac2 (paper §5.4.4). */
@@ -86,15 +102,16 @@ function hasGoodMac1(state: PlaneState, message: Uint8Array): boolean {
   return state.crypto.equal(mac1, message.subarray(mac1At, mac1At + MAC_BYTES));
 }
 
-function control(state: PlaneState, received: Received, kind: number, peer: number): void {
-  if (!state.limiter.allow(received.source, state.now)) return drop(state, 'inRateLimited');
-  toSlab(state, received, kind, peer, received.bytes);
+function control(state: PlaneState, received: Received, kind: number, peer: number): Outcome {
+  if (!state.limiter.allow(received.source, state.now)) return 'inRateLimited';
+  return toSlab(state, received, kind, peer, received.bytes);
 }
 
-function toSlab(state: PlaneState, received: Received, kind: number, peer: number, content: Uint8Array): void {
+function toSlab(state: PlaneState, received: Received, kind: number, peer: number, content: Uint8Array): Outcome {
   const from = { source: received.source, local: received.local, receivedAt: state.now };
-  if (!state.slab.push(kind, peer, content, from)) return drop(state, 'inControlFull');
+  if (!state.slab.push(kind, peer, content, from)) return 'inControlFull';
   state.wake();
+  return null;
 }
 
 function indexOwner(state: PlaneState, message: Uint8Array, at: number): IndexOwner | undefined {
@@ -103,20 +120,20 @@ function indexOwner(state: PlaneState, message: Uint8Array, at: number): IndexOw
 
 // — transport data —
 
-function transport(state: PlaneState, received: Received): void {
+function transport(state: PlaneState, received: Received): Outcome {
   const { bytes } = received;
   const owner = indexOwner(state, bytes, 4);
-  if (owner === undefined || owner.keypair === null) return drop(state, 'inUnknownIndex');
+  if (owner === undefined || owner.keypair === null) return 'inUnknownIndex';
   const { peer, keypair } = owner;
-  if (state.now >= keypair.rejectAt) return drop(state, 'inExpired');
+  if (state.now >= keypair.rejectAt) return 'inExpired';
   const counter = readU64le(bytes, 8);
-  if (counter >= keypair.rejectAfterMessages) return drop(state, 'inCounterExhausted');
+  if (counter >= keypair.rejectAfterMessages) return 'inCounterExhausted';
   const ciphertext = bytes.subarray(TRANSPORT.headerBytes);
   const plaintext = state.crypto.open(keypair.receiveKey, counter, ciphertext, NOTHING);
-  if (plaintext === null) return drop(state, 'inBadTag');
-  if (!keypair.replay.accept(counter)) return drop(state, 'inReplayed');
+  if (plaintext === null) return 'inBadTag';
+  if (!keypair.replay.accept(counter)) return 'inReplayed';
   authenticatedTransport(state, peer, keypair, received);
-  deliver(state, peer, received, plaintext);
+  return deliver(state, peer, received, plaintext);
 }
 
 /** Rule 4: what any authenticated message means, whatever is in it. */
@@ -154,21 +171,22 @@ export function followSource(peer: Peer, source: Endpoint, local: Endpoint): voi
   if (peer.endpoint === source) peer.source = local;
 }
 
-function deliver(state: PlaneState, peer: Peer, received: Received, plaintext: Uint8Array): void {
+function deliver(state: PlaneState, peer: Peer, received: Received, plaintext: Uint8Array): Outcome {
   const first = plaintext[0];
-  if (first === undefined) return;
+  if (first === undefined) return null;
   if (first >> 4 === 0) {
-    if (plaintext.length > CONTROL_BYTES_MAX) return drop(state, 'inFrameUnknown');
+    if (plaintext.length > CONTROL_BYTES_MAX) return 'inFrameUnknown';
     return toSlab(state, received, DescriptorKind.frame, peer.slot, plaintext);
   }
   const packet = parseIpPacket(plaintext);
-  if (packet === null) return drop(state, 'inInnerMalformed');
+  if (packet === null) return 'inInnerMalformed';
   const routesTo = state.allowedIps.lookup(plaintext, packet.sourceAt, packet.addressLength);
-  if (routesTo !== peer) return drop(state, 'inWrongSource');
+  if (routesTo !== peer) return 'inWrongSource';
   peer.record.set(RecordField.lastDataReceive, state.now);
   if (peer.record.get(RecordField.answerOwedSince) === 0) {
     peer.record.set(RecordField.answerOwedSince, state.now);
     state.events.notify(peer.news, Notify.answerOwed, DescriptorKind.answerOwed);
   }
   writeTun(state, plaintext.subarray(0, packet.length));
+  return null;
 }

@@ -3,7 +3,7 @@
 
 import { writeU32le, writeU64le } from '../../base/bytes.ts';
 import { after, type Instant } from '../../base/instant.ts';
-import { DescriptorKind, Notify, RecordField, RekeyReason } from '../dataplane.ts';
+import { DescriptorKind, type DropReason, Notify, RecordField, RekeyReason } from '../dataplane.ts';
 import { type UnreachableReason, unreachable } from './icmp.ts';
 import { type IpPacket, parseIpPacket } from './ip-packet.ts';
 import { type Keypair, maySend } from './keypairs.ts';
@@ -21,25 +21,35 @@ const NOTHING = new Uint8Array(0);
 export function fromTunnel(state: PlaneState, bytes: Uint8Array): void {
   state.totals.tunReads++;
   state.totals.tunPacketsIn++;
+  const reason = send(state, bytes);
+  if (reason !== null) drop(state, reason);
+}
+
+/** Returns why the packet was dropped, or null. */
+function send(state: PlaneState, bytes: Uint8Array): DropReason | null {
   const packet = parseIpPacket(bytes);
-  if (packet === null) return drop(state, 'outMalformed');
+  if (packet === null) return 'outMalformed';
   const peer = state.allowedIps.lookup(bytes, packet.destinationAt, packet.addressLength);
   if (peer === undefined) {
-    drop(state, 'outNoPeer');
-    return sendUnreachable(state, bytes, packet, 'noRoute', state.now);
+    sendUnreachable(state, bytes, packet, 'noRoute', state.now);
+    return 'outNoPeer';
   }
   if (peer.endpoint === null) {
-    drop(state, 'outNoEndpoint');
-    return sendUnreachable(state, bytes, packet, 'unreachable', state.now);
+    sendUnreachable(state, bytes, packet, 'unreachable', state.now);
+    return 'outNoEndpoint';
   }
-  if (state.port === 0) return drop(state, 'outSocketError');
+  if (state.port === 0) return 'outSocketError';
   const keypair = peer.keypairs.current;
   if (maySend(keypair, state.now)) {
     flushStaged(state, peer, state.now);
     // Flushing may have used up the last counters.
-    if (maySend(keypair, state.now)) return sendData(state, peer, keypair, bytes.subarray(0, packet.length), state.now);
+    if (maySend(keypair, state.now)) {
+      sendData(state, peer, keypair, bytes.subarray(0, packet.length), state.now);
+      return null;
+    }
   }
   stage(state, peer, bytes.slice(0, packet.length));
+  return null;
 }
 
 function stage(state: PlaneState, peer: Peer, packet: Uint8Array): void {

@@ -5,11 +5,10 @@
 import { assert } from '../../base/assert.ts';
 import { ascii } from '../../base/bytes.ts';
 import { type Instant, NEVER } from '../../base/instant.ts';
-import { addressBytes, type Endpoint, endpointParts, familyOf, type IpPrefix } from '../../base/ip.ts';
+import type { Endpoint, IpPrefix } from '../../base/ip.ts';
 import type { CryptoProvider } from '../../crypto/provider.ts';
 import {
   type BindResult,
-  DESCRIPTOR_WORDS,
   DescriptorKind,
   type DropReason,
   type KeypairConfig,
@@ -23,6 +22,7 @@ import {
   type SocketConfig,
   type Total,
 } from '../dataplane.ts';
+import { DescriptorTable } from './descriptor-table.ts';
 import { followSource, fromNetwork, stampReceipt } from './inbound.ts';
 import { keypairFrom, maySend } from './keypairs.ts';
 import { dropStaged, flushStaged, fromTunnel, sendAuthenticated, sendKeepaliveOrFrame } from './outbound.ts';
@@ -49,13 +49,14 @@ export function createReferencePlane(options: ReferencePlaneOptions): MemoryData
 
 class ReferencePlane implements MemoryDataPlane {
   readonly io: MemoryIo;
-  readonly descriptors = new Uint32Array(POLL_MAX * DESCRIPTOR_WORDS);
-  readonly descriptorTimes = new Float64Array(this.descriptors.buffer);
-  readonly #descriptorBytes = new Uint8Array(this.descriptors.buffer);
+  readonly #table = new DescriptorTable(POLL_MAX);
+  readonly descriptors = this.#table.words;
+  readonly descriptorTimes = this.#table.times;
   readonly slab: Uint8Array;
   readonly slabSlots: number;
   readonly #peersMax: number;
   readonly #state: PlaneState;
+  readonly #freeSlots: PeerSlot[] = [];
   #backlog = 0;
   #polled = 0;
   #closed = false;
@@ -140,8 +141,7 @@ class ReferencePlane implements MemoryDataPlane {
 
   addPeer(options: { readonly roaming: boolean }): PeerSlot {
     const { peers } = this.#state;
-    let slot = peers.indexOf(undefined);
-    if (slot < 0) slot = peers.length;
+    const slot = this.#freeSlots.pop() ?? peers.length;
     assert(slot < this.#peersMax, 'there are at most peersMax peers');
     peers[slot] = newPeer(this.#state, slot as PeerSlot, options.roaming);
     return slot as PeerSlot;
@@ -152,11 +152,12 @@ class ReferencePlane implements MemoryDataPlane {
     const state = this.#state;
     this.clearKeypairs(slot);
     dropStaged(state, peer, false, state.now);
-    for (const [index, owner] of state.indexes) if (owner.peer === peer) state.indexes.delete(index);
+    for (const index of peer.expected) state.indexes.delete(index);
     state.allowedIps.removeAll(peer);
     state.slab.removePeer(slot);
     state.events.removePeer(peer.news);
     state.peers[slot] = undefined;
+    this.#freeSlots.push(slot);
   }
 
   setEndpoint(slot: PeerSlot, endpoint: Endpoint | null): void {
@@ -192,11 +193,15 @@ class ReferencePlane implements MemoryDataPlane {
     const peer = this.#peer(slot);
     if (this.#state.indexes.has(index)) return false;
     this.#state.indexes.set(index, { peer, keypair: null });
+    peer.expected.add(index);
     return true;
   }
 
   forgetIndex(index: LocalIndex): void {
-    if (this.#state.indexes.get(index)?.keypair === null) this.#state.indexes.delete(index);
+    const owner = this.#state.indexes.get(index);
+    if (owner === undefined || owner.keypair !== null) return;
+    owner.peer.expected.delete(index);
+    this.#state.indexes.delete(index);
   }
 
   installKeypair(slot: PeerSlot, config: KeypairConfig): void {
@@ -206,8 +211,11 @@ class ReferencePlane implements MemoryDataPlane {
     assert(owner === undefined || (owner.peer === peer && owner.keypair === null), "a keypair's index is its own");
     const keypair = keypairFrom(config);
     const displaced =
-      config.role === 'initiator' ? peer.keypairs.installAsInitiator(keypair) : peer.keypairs.installAsResponder(keypair);
+      config.role === 'initiator'
+        ? peer.keypairs.installAsInitiator(keypair)
+        : peer.keypairs.installAsResponder(keypair);
     retireKeypairs(state, peer, displaced);
+    peer.expected.delete(config.localIndex);
     state.indexes.set(config.localIndex, { peer, keypair });
     peer.news.armed |= Notify.rekeyOnSend | Notify.rekeyOnReceive;
     if (state.events.withdraw(peer.news, DescriptorKind.sessionWanted)) peer.news.armed |= Notify.sessionWanted;
@@ -243,7 +251,10 @@ class ReferencePlane implements MemoryDataPlane {
 
   sendFrame(slot: PeerSlot, frame: Uint8Array, now: Instant): boolean {
     const first = frame[0];
-    assert(first !== undefined && first >> 4 === 0 && frame.length <= FRAME_BYTES_MAX, 'a frame begins with a zero nibble');
+    assert(
+      first !== undefined && first >> 4 === 0 && frame.length <= FRAME_BYTES_MAX,
+      'a frame begins with a zero nibble',
+    );
     return sendKeepaliveOrFrame(this.#state, this.#peer(slot), frame, now);
   }
 
@@ -285,49 +296,20 @@ class ReferencePlane implements MemoryDataPlane {
     wakeUp.outstanding = false;
     this.#backlog = slab.waiting;
     let count = 0;
-    for (const item of slab.take(POLL_MAX)) {
-      this.#describe(count++, item.kind, item.peer, item.source, item.receivedAt, 0, 0, item);
+    for (const { kind, peer, source, receivedAt, offset, length, slot } of slab.take(POLL_MAX)) {
+      const content = { offset, length, handle: slot, value: 0, value2: 0 };
+      this.#table.write(count++, { kind, peer, source, time: receivedAt, ...content });
     }
     totals.controlDelivered += count;
     while (count < POLL_MAX) {
       const event = events.take();
       if (event === undefined) break;
-      this.#describe(count++, event.kind, event.peer ?? NO_PEER, event.source, now, event.value, event.value2, null);
+      const content = { offset: 0, length: 0, handle: 0 };
+      this.#table.write(count++, { ...event, peer: event.peer ?? NO_PEER, time: now, ...content });
       totals.eventsDelivered++;
     }
     this.#polled = count;
     return count;
-  }
-
-  #describe(
-    at: number,
-    kind: number,
-    peer: number,
-    source: Endpoint | null,
-    time: Instant,
-    value: number,
-    value2: number,
-    item: { readonly slot: number; readonly offset: number; readonly length: number } | null,
-  ): void {
-    const words = this.descriptors.subarray(at * DESCRIPTOR_WORDS, (at + 1) * DESCRIPTOR_WORDS);
-    words.fill(0);
-    words[0] = kind;
-    words[1] = peer;
-    if (item !== null) {
-      words[2] = item.offset;
-      words[3] = item.length;
-      words[7] = item.slot;
-    }
-    if (source !== null) {
-      const { address, port, scopeId } = endpointParts(source);
-      words[4] = familyOf(address);
-      words[5] = port;
-      words[6] = scopeId;
-      this.#descriptorBytes.set(addressBytes(address), (at * DESCRIPTOR_WORDS + 8) * 4);
-    }
-    words[12] = value;
-    words[13] = value2;
-    this.descriptorTimes[(at * DESCRIPTOR_WORDS + 14) / 2] = time;
   }
 
   release(count: number): void {
@@ -342,7 +324,11 @@ class ReferencePlane implements MemoryDataPlane {
     const { events } = this.#state;
     const { news, record } = peer;
     news.armed |= notifications;
-    if ((notifications & Notify.sessionWanted) !== 0 && peer.staging.length > 0 && !maySend(peer.keypairs.current, now)) {
+    if (
+      (notifications & Notify.sessionWanted) !== 0 &&
+      peer.staging.length > 0 &&
+      !maySend(peer.keypairs.current, now)
+    ) {
       events.notify(news, Notify.sessionWanted, DescriptorKind.sessionWanted);
     }
     if ((notifications & Notify.answerOwed) !== 0 && record.get(RecordField.answerOwedSince) !== 0) {

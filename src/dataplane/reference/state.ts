@@ -53,6 +53,8 @@ export interface Peer {
   readonly keypairs: Keypairs;
   readonly staging: Staging;
   readonly news: PeerNews;
+  /** Indexes of handshakes that wait for their answer. */
+  readonly expected: Set<LocalIndex>;
   endpoint: Endpoint | null;
   /** The address of ours that the peer last sent to; null = let the kernel choose. */
   source: Endpoint | null;
@@ -153,6 +155,7 @@ export function newPeer(state: PlaneState, slot: PeerSlot, roaming: boolean): Pe
     keypairs: new Keypairs(),
     staging: new Staging(),
     news: new PeerNews(slot),
+    expected: new Set(),
     endpoint: null,
     source: null,
   };
@@ -178,7 +181,12 @@ export function writeTun(state: PlaneState, packet: Uint8Array): void {
 }
 
 /** Takes ownership of `datagram`. The plane must be bound. */
-export function writeUdp(state: PlaneState, datagram: Uint8Array, destination: Endpoint, source: Endpoint | null): void {
+export function writeUdp(
+  state: PlaneState,
+  datagram: Uint8Array,
+  destination: Endpoint,
+  source: Endpoint | null,
+): void {
   state.totals.udpSendCalls++;
   state.totals.udpDatagramsOut++;
   state.udpOutput.push({ datagram, destination, source });
