@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
-#include "result.h"
-#include "unique_fd.h"
+#include "os/result.h"
+#include "os/unique_fd.h"
 
 namespace warren {
 

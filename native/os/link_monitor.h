@@ -3,11 +3,14 @@
 // (ENOBUFS) is made good by asking again. Leaves out addresses and routes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
-#include "result.h"
-#include "unique_fd.h"
+#include "os/result.h"
+#include "os/unique_fd.h"
+
+struct nlmsghdr;
 
 namespace warren {
 
@@ -41,7 +44,7 @@ class LinkMonitor {
  private:
   LinkMonitor(UniqueFd fd, uint32_t interface_index) noexcept : fd_(std::move(fd)), index_(interface_index) {}
   void drain() noexcept;
-  void take(const void* message) noexcept;
+  void take(const nlmsghdr& message) noexcept;
   Status request() noexcept;
 
   UniqueFd fd_;
@@ -49,7 +52,6 @@ class LinkMonitor {
   uint32_t mtu_ = 0;
   bool up_ = false;
   bool deleted_ = false;
-  bool known_ = false;
 };
 
 }  // namespace warren

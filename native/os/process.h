@@ -1,12 +1,11 @@
 // What the process gives up and what it protects: core dumps, capabilities, memory that holds keys. prctl(2),
-// capabilities(7), mlock(2). Leaves out seccomp and changing the user.
+// capabilities(7), mlock(2). Leaves out seccomp, changing the user, and zeroing (hash/secure.h).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
-#include "result.h"
+#include "os/result.h"
 
 namespace warren {
 
@@ -33,13 +32,10 @@ struct ThreadCapabilities {
 };
 Result<ThreadCapabilities> read_capabilities(int tid) noexcept;
 
-/** Zeroes memory that held a secret; not optimised away. */
-void secure_zero(void* data, std::size_t size) noexcept;
-inline void secure_zero(std::span<uint8_t> data) noexcept { secure_zero(data.data(), data.size()); }
-
 /** Page-aligned, zeroed memory for keys: locked, left out of core dumps, zeros in a forked child, zeroed when it goes. */
 class LockedRegion {
  public:
+  LockedRegion() = default;
   /** Where locking is refused (RLIMIT_MEMLOCK) the memory is given all the same and `locked()` is false. ENOMEM. */
   static Result<LockedRegion> create(std::size_t size) noexcept;
   LockedRegion(LockedRegion&& other) noexcept;

@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "result.h"
-#include "unique_fd.h"
+#include "os/result.h"
+#include "os/unique_fd.h"
 
 namespace warren {
 

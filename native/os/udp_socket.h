@@ -14,8 +14,8 @@
 #include <memory>
 #include <span>
 
-#include "result.h"
-#include "unique_fd.h"
+#include "os/result.h"
+#include "os/unique_fd.h"
 
 namespace warren {
 
@@ -171,8 +171,10 @@ struct UdpOptions {
   uint16_t port = 0;
   /** SO_MARK; 0 = none. */
   uint32_t fwmark = 0;
-  /** SO_REUSEPORT, for further queues on the same port. */
+  /** Lets further queues of ours bind the same port afterwards (SO_REUSEPORT); the first still fails where the port is taken. */
   bool reuse_port = false;
+  /** This is such a further queue: shares `port` with the first, which was bound with reuse_port. */
+  bool join = false;
   /** Asked for with SO_*BUFFORCE, and with SO_*BUF where that is refused. 0 = the system's default. */
   uint32_t buffer_bytes = 7u << 20;
   /** False is for measurements and tests. */
@@ -186,6 +188,7 @@ struct UdpOptions {
  */
 class UdpSockets {
  public:
+  UdpSockets() = default;
   /** Without IPv6 (or IPv4) in the kernel it goes on with the other. Errors: EADDRINUSE, EACCES, EPERM (mark) … */
   static Result<UdpSockets> bind(const UdpOptions& options) noexcept;
   UdpSockets(UdpSockets&& other) noexcept;
@@ -217,7 +220,6 @@ class UdpSockets {
 
  private:
   friend class SendPass;
-  UdpSockets() = default;
   UniqueFd v4_;
   UniqueFd v6_;
   uint16_t port_ = 0;
