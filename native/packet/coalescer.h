@@ -59,6 +59,11 @@ class Coalescer {
   uint32_t pending() const noexcept { return packet_count_; }
 
  private:
+  static constexpr uint32_t kNil = 0xffff'ffff;
+  static constexpr uint32_t kFlowSlots = 2 * kPacketsMax;
+  /** A flow that finds no slot within so many is not merged at all; bounds what colliding flows can cost. */
+  static constexpr uint32_t kProbesMax = 8;
+
   struct Packet {
     uint8_t* data;
     uint32_t length;
@@ -69,30 +74,45 @@ class Coalescer {
     uint32_t first;
     uint32_t last;
     uint32_t packets;
+    /** Of the merged packet, headers included. */
     uint32_t total_length;
+    /** IP and transport. */
     uint32_t header_length;
     uint32_t next_sequence;
-    uint32_t flow_hash;
     uint16_t payload_step;
     uint8_t ip_header;
     uint8_t protocol;
+    /** May still grow. */
     bool open;
+    /** The checksum of the first packet was found right. */
     bool verified;
     bool push;
   };
   struct FlowSlot {
-    uint32_t item;
-    uint32_t epoch;
+    uint32_t item = kNil;
+    uint32_t epoch = 0;
   };
   /** What `add` reads off one packet. */
-  struct Shape;
+  struct Shape {
+    uint32_t header_length;
+    uint32_t payload_length;
+    uint32_t sequence;
+    uint8_t ip_header;
+    uint8_t protocol;
+    /** May be part of an aggregate. */
+    bool mergeable;
+    bool push;
+  };
+  enum class Flow : uint8_t { unknown, foreign, known };
 
-  static bool shape_of(const uint8_t* packet, uint32_t length, Shape& shape) noexcept;
+  static Flow read_shape(const uint8_t* packet, uint32_t length, Shape& shape) noexcept;
   FlowSlot* find_flow(const uint8_t* packet, const Shape& shape) noexcept;
-  bool try_merge(Item& item, uint8_t* packet, uint32_t length, const Shape& shape) noexcept;
-  Item& append_item(uint8_t* packet, uint32_t length) noexcept;
-  Write gather(Item& item) noexcept;
+  bool fits(const Item& item, const uint8_t* packet, const Shape& shape) const noexcept;
+  bool try_merge(Item& item, uint32_t index, const Shape& shape) noexcept;
+  Item& append_item(uint32_t index) noexcept;
+  Write gather(const Item& item) noexcept;
   void finish_headers(const Item& item) noexcept;
+  void close_all() noexcept;
   void clear() noexcept;
 
   CoalesceOffloads offloads_;
