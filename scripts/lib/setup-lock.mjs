@@ -1,0 +1,62 @@
+// One set-up at a time in one checkout: two of them would remove node_modules and dist under each other. The lock is a
+// file that names the process holding it, so a lock whose holder is gone is taken over.
+
+import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { stateDir } from './files.mjs';
+
+const LOCK = join(stateDir, 'lock');
+const WAIT_MS = 250;
+
+function holder() {
+  try {
+    return Number(readFileSync(LOCK, 'utf8'));
+  } catch {
+    return 0;
+  }
+}
+
+function alive(pid) {
+  if (!(pid > 0)) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error.code === 'EPERM';
+  }
+}
+
+/** Waits for the lock; `waiting(pid)` is called once when another process holds it. Returns the function that frees it. */
+export async function takeLock(waiting) {
+  mkdirSync(stateDir, { recursive: true });
+  // Linked into place, so that the file never exists without its content.
+  const mine = `${LOCK}.${process.pid}`;
+  writeFileSync(mine, String(process.pid));
+  let told = false;
+  try {
+    for (;;) {
+      try {
+        linkSync(mine, LOCK);
+        break;
+      } catch (error) {
+        if (error.code !== 'EEXIST') throw error;
+      }
+      const pid = holder();
+      if (!alive(pid)) {
+        if (pid === holder()) rmSync(LOCK, { force: true });
+        continue;
+      }
+      if (!told) waiting(pid);
+      told = true;
+      await sleep(WAIT_MS);
+    }
+  } finally {
+    rmSync(mine, { force: true });
+  }
+  const free = () => {
+    if (holder() === process.pid) rmSync(LOCK, { force: true });
+  };
+  process.once('exit', free);
+  return free;
+}

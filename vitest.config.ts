@@ -1,0 +1,39 @@
+// Two projects. `unit` is everything that needs no network of its own and may run in parallel; `interop` makes network
+// namespaces, drives other WireGuards and waits for real timers, so it runs one file at a time with long limits.
+
+import { defineConfig } from 'vitest/config';
+
+const UNIT = ['unit', 'vectors', 'property', 'conformance', 'sim'];
+
+export default defineConfig({
+  test: {
+    passWithNoTests: false,
+    allowOnly: false,
+    restoreMocks: true,
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: [...UNIT.map((folder) => `test/${folder}/**/*.test.ts`), 'scripts/test/**/*.test.mjs'],
+          // Processes, not threads: the addon is loaded as a user's program loads it, and a crash names its file.
+          pool: 'forks',
+          testTimeout: 30_000,
+          hookTimeout: 30_000,
+        },
+      },
+      {
+        test: {
+          name: 'interop',
+          include: ['test/interop/**/*.test.ts'],
+          pool: 'forks',
+          fileParallelism: false,
+          maxWorkers: 1,
+          testTimeout: 300_000,
+          hookTimeout: 120_000,
+          teardownTimeout: 60_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
+  },
+});
