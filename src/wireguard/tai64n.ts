@@ -29,7 +29,8 @@ function ticksOf(wall: WallTime): StampTicks {
   const milliseconds = Math.max(0, wall);
   const seconds = Math.floor(milliseconds / 1000);
   const nanoseconds = Math.floor((milliseconds - seconds * 1000) * 1e6);
-  return (seconds * TICKS_PER_SECOND + Math.min(TICKS_PER_SECOND - 1, Math.floor(nanoseconds / TICK_NANOSECONDS))) as StampTicks;
+  return (seconds * TICKS_PER_SECOND +
+    Math.min(TICKS_PER_SECOND - 1, Math.floor(nanoseconds / TICK_NANOSECONDS))) as StampTicks;
 }
 
 /** The 12 bytes that go into an initiation. */
