@@ -1,87 +1,15 @@
 #!/usr/bin/env node
-// House rules that no linter rule says, checked over every source file (TypeScript, scripts, C++): the opening comment,
-// no lint suppressions, no notes of unfinished work, the length of a file; and in the pure rooms what lists of forbidden
-// globals (biome.json) cannot reach: Math.random in any spelling, async and await. `--root DIR` checks another tree.
+// Applies lib/house-rules.mjs to every source file of the repository (TypeScript, scripts, C++) and prints what it finds.
+// A tree without any source is no pass. `--root DIR` checks another tree.
 
 import { readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import ts from 'typescript';
 import { root as repository, walk } from './lib/files.mjs';
-
-const LINES_MAX = 600;
-const OPENING_LINES_MIN = 2;
+import { problems } from './lib/house-rules.mjs';
 
 const ROOMS = ['src', 'native', 'test', 'bench', 'demo', 'scripts', 'bin'];
 const SOURCE = /\.(ts|mjs|cjs|js|cc|h)$/;
 const NOT_OURS = /\/(node_modules|build|build-[^/]*|corpus|fixtures)(\/|$)/;
-
-/** The same rooms as in biome.json and tsconfig.pure.json; sim/main.ts is the simulator's shell. */
-const PURE = [
-  /^src\/(base|noise|wireguard|path|mesh|protocol|sim)\//,
-  /^src\/controller\/state\//,
-  /^src\/dataplane\/(reference\/|dataplane\.ts$)/,
-  /^src\/crypto\/provider\.ts$/,
-];
-const isPure = (path) => PURE.some((room) => room.test(path)) && path !== 'src/sim/main.ts';
-
-/** Spelled apart, so that this file does not find itself. */
-const SUPPRESSION = new RegExp(
-  ['biome-' + 'ignore', '@ts-' + '(ignore|expect-error|nocheck)', 'eslint-' + 'disable', 'NO' + 'LINT'].join('|'),
-);
-const UNFINISHED = new RegExp(`\\b(${['TO' + 'DO', 'FIX' + 'ME', 'XX' + 'X'].join('|')})\\b`);
-
-/** Lines of the comment that opens the file, a `#!` line not counted. */
-function openingComment(lines) {
-  const from = lines[0]?.startsWith('#!') ? 1 : 0;
-  let at = from;
-  if (lines[at]?.startsWith('/*')) {
-    while (at < lines.length && !lines[at].includes('*/')) at++;
-    return at - from + 1;
-  }
-  while (lines[at]?.startsWith('//')) at++;
-  return at - from;
-}
-
-function* impurities(path, text) {
-  const file = ts.createSourceFile(path, text, ts.ScriptTarget.ES2023, true);
-  const found = [];
-  const visit = (node) => {
-    if (node.kind === ts.SyntaxKind.AsyncKeyword)
-      found.push([node, 'async: a pure room is synchronous, (input, now) gives outputs']);
-    if (ts.isAwaitExpression(node) || node.awaitModifier !== undefined) {
-      found.push([node, "await: a pure room is synchronous, waiting is the shell's"]);
-    }
-    if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) {
-      found.push([node, 'import(): a pure room is synchronous']);
-    }
-    if (ts.isIdentifier(node) && node.text === 'Math' && !usedWell(node)) {
-      found.push([node, 'Math.random: a pure room has no chance of its own, a RandomSource or Prng is passed in']);
-    }
-    ts.forEachChild(node, visit);
-  };
-  visit(file);
-  for (const [node, what] of found) yield [file.getLineAndCharacterOfPosition(node.getStart(file)).line + 1, what];
-}
-
-/** `Math.name` with any name but `random`; or the word as somebody else's property. */
-function usedWell(node) {
-  const parent = node.parent;
-  if (ts.isPropertyAccessExpression(parent)) return parent.name === node || parent.name.text !== 'random';
-  return ts.isPropertyAssignment(parent) && parent.name === node;
-}
-
-function* problems(path, text) {
-  const lines = text.split('\n');
-  if (openingComment(lines) < OPENING_LINES_MIN) {
-    yield [1, 'no opening comment of two lines or more: what it is, which specification, what it leaves out'];
-  }
-  if (lines.length > LINES_MAX) yield [LINES_MAX, `${lines.length} lines: one idea per file, rarely over 400 lines`];
-  for (const [i, line] of lines.entries()) {
-    if (SUPPRESSION.test(line)) yield [i + 1, 'a suppression: mend the cause'];
-    if (UNFINISHED.test(line)) yield [i + 1, 'a note of unfinished work'];
-  }
-  if (isPure(path)) yield* impurities(path, text);
-}
 
 const at = process.argv.indexOf('--root');
 const root = at < 0 ? repository : process.argv[at + 1];

@@ -10,7 +10,7 @@ import { run } from './process.mjs';
 import { logFor, SetupError } from './report.mjs';
 
 const STAMP = join(stateDir, 'addon');
-const NOT_IN_ADDON = [join(root, 'native', 'test'), join(root, 'native', 'fuzz')];
+const NOT_IN_ADDON = ['/test', '/fuzz'];
 
 /** Compiled addons below a build directory. */
 export function addonsBelow(directory) {

@@ -13,7 +13,10 @@ export const logDir = join(stateDir, 'logs');
 
 export const inCi = process.env.CI === 'true' || process.env.WARREN_CI === 'true';
 
-/** Every file below `dir` (absolute paths, sorted); a directory that does not exist has none. */
+/**
+ * Every file below `dir` (absolute paths, sorted); a directory that does not exist has none. `keep` is asked for each file
+ * and directory by its path below `dir`, which begins with a slash.
+ */
 export function walk(dir, keep = () => true) {
   const found = [];
   const visit = (at) => {
@@ -26,7 +29,7 @@ export function walk(dir, keep = () => true) {
     }
     for (const entry of entries) {
       const path = join(at, entry.name);
-      if (!keep(path)) continue;
+      if (!keep(path.slice(dir.length))) continue;
       if (entry.isDirectory()) visit(path);
       else found.push(path);
     }
