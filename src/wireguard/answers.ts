@@ -38,7 +38,8 @@ export class Answers {
   /** Our key was replaced: cookies are bound to it. */
   identityChanged(publicKey: PublicKey | null): void {
     this.#checker?.wipe();
-    this.#checker = publicKey === null ? null : new CookieChecker(this.#context.crypto, this.#context.random, publicKey);
+    this.#checker =
+      publicKey === null ? null : new CookieChecker(this.#context.crypto, this.#context.random, publicKey);
   }
 
   /**
@@ -51,7 +52,8 @@ export class Answers {
     const bound = cookieSource(source.address, source.port);
     if (!this.#checker.checkMac2(message, bound, now)) {
       counters.drop('noMac2');
-      if (plane.reply(source.handle, this.#checker.createReply(message, bound, now))) counters.count('cookieRepliesSent');
+      if (plane.reply(source.handle, this.#checker.createReply(message, bound, now)))
+        counters.count('cookieRepliesSent');
       return false;
     }
     if (this.#limiter.allow(source.address, now)) return true;
@@ -129,7 +131,11 @@ export class Answers {
     }
     const presharedKey = peer.presharedKey ?? NO_PRESHARED_KEY;
     const { remoteIndex } = state;
-    const created = createResponse(crypto, state, { presharedKey, ephemeral: drawEphemeral(this.#context), localIndex });
+    const created = createResponse(crypto, state, {
+      presharedKey,
+      ephemeral: drawEphemeral(this.#context),
+      localIndex,
+    });
     if (created === null) {
       plane.forgetIndex(localIndex);
       counters.drop('badInitiation');

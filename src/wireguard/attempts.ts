@@ -52,7 +52,10 @@ export class Attempts {
     const attempt = peer.attempt;
     if (attempt === null) return;
     // Every outbound packet restarts the clock; the plane only stamps it, so the stamps are looked at here.
-    const outbound = latest(peer.recordedInstant(RecordField.lastStaged), peer.recordedInstant(RecordField.lastDataSend));
+    const outbound = latest(
+      peer.recordedInstant(RecordField.lastStaged),
+      peer.recordedInstant(RecordField.lastDataSend),
+    );
     attempt.startedAt = latest(attempt.startedAt, outbound);
     if (elapsedMs(attempt.startedAt, now) >= REKEY_ATTEMPT_TIME_MS) {
       this.#giveUp(peer, attempt, now);
@@ -138,7 +141,8 @@ export class Attempts {
     this.end(peer);
     this.#sessions.install(peer, 'initiator', keypair, now);
     const { plane, counters } = this.#context;
-    if (plane.flushStaged(peer.slot, now) === 0 && plane.sendKeepalive(peer.slot, now)) counters.count('keepalivesSent');
+    if (plane.flushStaged(peer.slot, now) === 0 && plane.sendKeepalive(peer.slot, now))
+      counters.count('keepalivesSent');
   }
 
   #sendOrWait(peer: Peer, attempt: Attempt, now: Instant): void {
@@ -216,5 +220,4 @@ export class Attempts {
   }
 }
 
-const REARM_AFTER_FAILURE =
-  Notify.sessionWanted | Notify.answerAwaited | Notify.rekeyOnSend | Notify.rekeyOnReceive;
+const REARM_AFTER_FAILURE = Notify.sessionWanted | Notify.answerAwaited | Notify.rekeyOnSend | Notify.rekeyOnReceive;

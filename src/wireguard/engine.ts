@@ -13,6 +13,7 @@ import {
   DescriptorKind,
   LinkChange,
   NO_PEER,
+  Notify,
   RecordField,
 } from '../dataplane/dataplane.ts';
 import { AllowedIps } from './allowed-ips.ts';
@@ -83,7 +84,11 @@ export class Engine implements UapiDevice<Peer> {
     this.#answers = new Answers(this.#context, this.#sessions);
     this.#timers = new Timers(this.#context, this.#attempts, this.#sessions);
     this.#load = new LoadMonitor(plane.slabSlots);
-    this.#descriptorBytes = new Uint8Array(plane.descriptors.buffer, plane.descriptors.byteOffset, plane.descriptors.byteLength);
+    this.#descriptorBytes = new Uint8Array(
+      plane.descriptors.buffer,
+      plane.descriptors.byteOffset,
+      plane.descriptors.byteLength,
+    );
   }
 
   // — what comes up —
@@ -240,6 +245,7 @@ export class Engine implements UapiDevice<Peer> {
     this.#attempts.end(peer);
     if (peer.session !== null) this.#sessions.close(peer, now);
     if (peer.staged > 0) this.#context.plane.dropStaged(peer.slot, { unreachable: false }, now);
+    this.#context.plane.rearm(peer.slot, Notify.sessionWanted, now);
     if (peer.timers !== null) {
       peer.timers.clear();
       this.#context.deadlines.remove(peer.timers);
@@ -292,8 +298,10 @@ export class Engine implements UapiDevice<Peer> {
   #identityChanged(peer: Peer, now: Instant): void {
     if (peer.memory !== null) resetHandshakes(this.#context, peer.memory);
     if (peer.session !== null) this.#context.plane.expireSending(peer.slot);
-    if (this.#context.identity === null) this.#attempts.end(peer);
-    else if (peer.attempt !== null || peer.session !== null || peer.staged > 0) this.#attempts.restart(peer, now);
+    if (this.#context.identity === null) {
+      this.#attempts.end(peer);
+      this.#context.plane.rearm(peer.slot, Notify.sessionWanted, now);
+    } else if (peer.attempt !== null || peer.session !== null || peer.staged > 0) this.#attempts.restart(peer, now);
     else if (peer.persistentKeepaliveSeconds > 0) this.#timers.persistentKeepaliveChanged(peer, now);
   }
 
@@ -427,4 +435,3 @@ function clamped(key: Uint8Array): Uint8Array {
   copy[31] = ((copy[31] as number) & 127) | 64;
   return copy;
 }
-

@@ -9,7 +9,7 @@ import { type LocalIndex, type PeerSlot, RecordField } from '../dataplane/datapl
 import { REJECT_AFTER_TIME_MS } from './constants.ts';
 import type { CookieGenerator } from './cookie.ts';
 import type { Scheduled } from './deadlines.ts';
-import type { InitiatorState, HandshakeKeys } from './handshake.ts';
+import type { HandshakeKeys, InitiatorState } from './handshake.ts';
 import type { StampTicks } from './tai64n.ts';
 
 /** What is remembered of a peer's handshakes for as long as the peer exists; made when the first one begins. */

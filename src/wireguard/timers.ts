@@ -4,9 +4,9 @@
 
 import { after, type Instant, latest, NEVER, UNSET } from '../base/instant.ts';
 import { Notify, RecordField } from '../dataplane/dataplane.ts';
+import type { Attempts } from './attempts.ts';
 import { KEEPALIVE_TIMEOUT_MS, NEW_HANDSHAKE_TIME_MS, REKEY_TIMEOUT_JITTER_MS } from './constants.ts';
 import { type EngineContext, jitterMs, reschedule, timersOf } from './context.ts';
-import type { Attempts } from './attempts.ts';
 import type { Peer, PeerTimers } from './peer.ts';
 import type { Sessions } from './sessions.ts';
 
@@ -55,7 +55,8 @@ export class Timers {
 
   /** Runs what is due at `now`. */
   expire(now: Instant): void {
-    for (let timers = this.#context.deadlines.due(now); timers !== undefined; timers = this.#context.deadlines.due(now)) {
+    const { deadlines } = this.#context;
+    for (let timers = deadlines.due(now); timers !== undefined; timers = deadlines.due(now)) {
       this.#expirePeer(timers.peer, timers, now);
       reschedule(this.#context, timers.peer);
     }
