@@ -3,7 +3,7 @@
 // A packet joins the newest aggregate of its flow when both differ in nothing that the merged packet could not express:
 // same addresses, ports, traffic class (ECN), hop limit, flow label and don't-fragment bit; IPv4 identifications count up
 // where the packets may be fragmented; TCP has no flags but ACK and PSH, the same acknowledgement, window and options, and the
-// next sequence number; the payload is as long as the first one's, or shorter and then the last; both checksums are right. PSH
+// next sequence number; the payload is as long as the first one's, or shorter and then the last; all checksums are right. PSH
 // ends an aggregate. Anything else ends the aggregate of its flow and passes alone, so nothing overtakes within a flow.
 
 #include "packet/coalescer.h"
@@ -20,8 +20,10 @@ constexpr uint32_t kTcpChecksumAt = 16;
 constexpr uint32_t kUdpChecksumAt = 6;
 constexpr uint8_t kIpv6Fragment = 44;
 
-/** Sums the transport header and payload, its checksum field included. */
+/** Of the IPv4 header (it is rewritten, which must not mend it) and of what is behind the IP header. */
 bool checksum_right(const uint8_t* packet, uint32_t length, uint32_t ip_header, uint8_t protocol) noexcept {
+  const bool ipv4 = ip_header == kIpv4HeaderMin;
+  if (ipv4 && checksum_fold(checksum_add_portable(0, packet, kIpv4HeaderMin)) != 0xffff) return false;
   const uint32_t transport_length = length - ip_header;
   const uint64_t pseudo = checksum_pseudo(packet, protocol, transport_length);
   return checksum_fold(checksum_add(pseudo, packet + ip_header, transport_length)) == 0xffff;
