@@ -1,5 +1,5 @@
-// The numbers of the WireGuard paper (Donenfeld, NDSS 2017, revision 4.2 of 2020), by the paper's names, and of its
-// reference implementation where the paper leaves them open. Our own stand apart at the end, each with its reason.
+// The numbers of the WireGuard paper (Donenfeld, NDSS 2017), by the paper's names, and of the reference implementation
+// where the paper leaves them open. Our own stand apart at the end, each with its reason.
 
 import { ascii } from '../base/bytes.ts';
 
@@ -21,7 +21,7 @@ export const KEEPALIVE_TIMEOUT_MS = 10_000;
 
 // — the paper, in running text —
 
-/** §5.4.7: "a random value that changes every two minutes"; also how long a received cookie is good (§6.6). */
+/** §5.4.7: the secret behind our cookies changes every two minutes; §6.6: so long at most is a received cookie good. */
 export const COOKIE_REFRESH_TIME_MS = 120_000;
 /** §6.2: on receipt, the initiator renews at REJECT_AFTER_TIME − KEEPALIVE_TIMEOUT − REKEY_TIMEOUT: 165 s. */
 export const REKEY_ON_RECEIVE_TIME_MS = REJECT_AFTER_TIME_MS - KEEPALIVE_TIMEOUT_MS - REKEY_TIMEOUT_MS;
@@ -32,7 +32,7 @@ export const ZERO_KEYS_TIME_MS = 3 * REJECT_AFTER_TIME_MS;
 
 // — the reference implementation (Linux: messages.h, cookie.h, ratelimiter.c) —
 
-/** Uniform jitter of 0 … 333 ms on REKEY_TIMEOUT and NEW_HANDSHAKE_TIME, against both ends starting in step (§6.1). */
+/** Uniform jitter of 0 … 333 ms on REKEY_TIMEOUT and NEW_HANDSHAKE_TIME, against both ends starting in step. */
 export const REKEY_TIMEOUT_JITTER_MS = 333;
 /** COOKIE_SECRET_LATENCY: a received cookie is used until this much before its secret is replaced. */
 export const COOKIE_SECRET_LATENCY_MS = 5_000;
