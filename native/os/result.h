@@ -30,7 +30,7 @@ class [[nodiscard]] Result {
   T* operator->() noexcept { return &*value_; }
   T& operator*() noexcept { return *value_; }
   /** Only when not ok(). */
-  const Error& error() const noexcept { return error_; }
+  Error error() const noexcept { return error_; }
 
  private:
   std::optional<T> value_;
@@ -45,7 +45,7 @@ class [[nodiscard]] Status {
 
   bool ok() const noexcept { return error_.code == 0; }
   explicit operator bool() const noexcept { return ok(); }
-  const Error& error() const noexcept { return error_; }
+  Error error() const noexcept { return error_; }
 
  private:
   Error error_{};

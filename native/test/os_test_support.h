@@ -1,6 +1,6 @@
-// What the os_*_test programs share: checks that end the program, a network namespace of the test's own, commands run in
-// it, waiting for a descriptor. A test needs CAP_SYS_ADMIN and CAP_NET_ADMIN, or user namespaces; without them it fails and
-// says so, unless WARREN_TEST_WITHOUT_NAMESPACES=skip (exit status 77). Leaves out any framework.
+// What the os_*_test programs share beyond check.h: a network namespace of the test's own, commands run in it, waiting for
+// a descriptor. A test needs CAP_SYS_ADMIN and CAP_NET_ADMIN, or user namespaces; without them it fails and says so, unless
+// WARREN_TEST_WITHOUT_NAMESPACES=skip: then the program ends with status 77.
 #pragma once
 
 #include <fcntl.h>
@@ -14,52 +14,23 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
-#include <iostream>
 #include <string>
 #include <thread>
 
+#include "check.h"
 #include "os/result.h"
 #include "os/unique_fd.h"
 
 namespace warren::test {
 
-[[noreturn]] inline void fail(const char* file, int line, const std::string& what) {
-  std::cerr << file << ":" << line << ": " << what << std::endl;
-  std::_Exit(1);
-}
-
-#define CHECK(condition)                                                                  \
-  do {                                                                                    \
-    if (!(condition)) ::warren::test::fail(__FILE__, __LINE__, "not so: " #condition);    \
-  } while (false)
-
-#define CHECK_EQ(actual, expected)                                                                                              \
-  do {                                                                                                                          \
-    const auto actual_ = (actual);                                                                                              \
-    const auto expected_ = (expected);                                                                                          \
-    if (!(actual_ == expected_))                                                                                                \
-      ::warren::test::fail(__FILE__, __LINE__, std::string(#actual " is ") + ::warren::test::show(actual_) + ", not " + ::warren::test::show(expected_)); \
-  } while (false)
-
-inline std::string show(const std::string& value) { return value; }
-template <class T>
-std::string show(const T& value) {
-  return std::to_string(value);
-}
-
 /** The value of a result that must be good. */
 template <class T>
 T must(Result<T> result, int line = __builtin_LINE()) {
-  if (!result) fail("must", line, std::string(result.error().step) + ": " + std::strerror(result.error().code));
+  if (!result) fail("a result", line, std::string(result.error().step) + ": " + std::strerror(result.error().code));
   return std::move(result).value();
 }
 inline void must(const Status& status, int line = __builtin_LINE()) {
-  if (!status) fail("must", line, std::string(status.error().step) + ": " + std::strerror(status.error().code));
-}
-
-inline void run_case(const char* name, const std::function<void()>& body) {
-  body();
-  std::cout << "ok " << name << std::endl;
+  if (!status) fail("a result", line, std::string(status.error().step) + ": " + std::strerror(status.error().code));
 }
 
 /** Runs a command of the system in the calling thread's namespace; it must succeed. */
@@ -78,31 +49,41 @@ inline std::string shell_output(const std::string& command) {
   return output;
 }
 
-inline void write_file(const char* path, const std::string& text) {
+inline bool write_file(const char* path, const std::string& text) {
   const UniqueFd fd(::open(path, O_WRONLY | O_CLOEXEC));
-  if (!fd || ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) fail("write_file", 0, path);
+  return fd && ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
 }
 
-/** Moves the process into a network namespace of its own, with loopback up. It goes with the process. Call before any thread is made. */
+/** A network namespace, in a user namespace where that is the only way. 0 or errno. */
+inline int try_namespace() {
+  if (::unshare(CLONE_NEWNET) == 0) return 0;
+  const std::string uid = std::to_string(::getuid());
+  const std::string gid = std::to_string(::getgid());
+  if (::unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) return errno;
+  const bool mapped = write_file("/proc/self/setgroups", "deny") && write_file("/proc/self/uid_map", "0 " + uid + " 1") &&
+                      write_file("/proc/self/gid_map", "0 " + gid + " 1");
+  return mapped ? 0 : EPERM;
+}
+
+/**
+ * Moves the process into a network namespace of its own, with loopback up; it goes with the process. Every test that
+ * touches the network begins with this, before it makes a thread; only the first call does anything.
+ */
 inline void enter_namespace() {
-  if (::unshare(CLONE_NEWNET) != 0) {
-    const uid_t uid = ::getuid();
-    const gid_t gid = ::getgid();
-    if (::unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) {
-      const char* without = std::getenv("WARREN_TEST_WITHOUT_NAMESPACES");
-      if (without != nullptr && std::string(without) == "skip") {
-        std::cerr << "skipped: no network namespace can be made here" << std::endl;
-        std::_Exit(77);
-      }
-      fail("enter_namespace", 0,
-           std::string("this test needs a network namespace of its own (root, or user namespaces): unshare: ") + std::strerror(errno) +
-               "; WARREN_TEST_WITHOUT_NAMESPACES=skip leaves it out");
+  static bool entered = false;
+  if (entered) return;
+  if (const int error = try_namespace(); error != 0) {
+    const char* const without = std::getenv("WARREN_TEST_WITHOUT_NAMESPACES");
+    if (without != nullptr && std::strcmp(without, "skip") == 0) {
+      std::fprintf(stderr, "skipped: no network namespace can be made here: %s\n", std::strerror(error));
+      std::_Exit(77);
     }
-    write_file("/proc/self/setgroups", "deny");
-    write_file("/proc/self/uid_map", "0 " + std::to_string(uid) + " 1");
-    write_file("/proc/self/gid_map", "0 " + std::to_string(gid) + " 1");
+    fail(__FILE__, __LINE__,
+         std::string("this test needs a network namespace of its own (root, or user namespaces), and the kernel says: ") + std::strerror(error) +
+             ". WARREN_TEST_WITHOUT_NAMESPACES=skip leaves it out.");
   }
   shell("ip link set lo up");
+  entered = true;
 }
 
 /** A second namespace. Sockets and devices made in `run` live there and may be used from anywhere. */
@@ -144,7 +125,7 @@ inline bool is_ready(int fd, short events = POLLIN) {
 
 /** Runs the body in a child process, for what cannot be undone. The child ends without any clean-up of the parent's. */
 inline void in_child(const std::function<void()>& body, int line = __builtin_LINE()) {
-  std::cout.flush();
+  std::fflush(stdout);
   const pid_t child = ::fork();
   if (child < 0) fail("in_child", line, "fork");
   if (child == 0) {

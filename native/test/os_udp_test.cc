@@ -16,7 +16,8 @@ namespace {
 
 UdpSockets bound(UdpOptions options = {}) { return must(UdpSockets::bind(options)); }
 
-void port_zero_is_the_same_for_both_families() {
+TEST("port 0 gives one port for both families") {
+  enter_namespace();
   std::set<uint16_t> ports;
   for (int i = 0; i < 20; ++i) {
     UdpSockets sockets = bound();
@@ -30,7 +31,8 @@ void port_zero_is_the_same_for_both_families() {
   CHECK(ports.size() > 1);
 }
 
-void taken_port_is_told() {
+TEST("a taken port is EADDRINUSE") {
+  enter_namespace();
   const UdpSockets first = bound();
   UdpOptions same;
   same.port = first.port();
@@ -52,7 +54,8 @@ void taken_port_is_told() {
   CHECK(::bind(probe.get(), &any4.any, any4.size()) == 0);
 }
 
-void further_queues_share_the_port_and_strangers_do_not() {
+TEST("further queues share the port, strangers do not") {
+  enter_namespace();
   UdpOptions options;
   options.reuse_port = true;
   const UdpSockets first = bound(options);
@@ -67,7 +70,8 @@ void further_queues_share_the_port_and_strangers_do_not() {
   CHECK_EQ(UdpSockets::bind(stranger).error().code, EADDRINUSE);
 }
 
-void goes_on_without_ipv6() {
+TEST("without IPv6 it goes on with IPv4") {
+  enter_namespace();
   in_child([] {
     // socket(AF_INET6, …) → EAFNOSUPPORT, as on a kernel without IPv6.
     sock_filter filter[] = {
@@ -94,7 +98,8 @@ void goes_on_without_ipv6() {
   });
 }
 
-void options_arrive_in_the_kernel() {
+TEST("mark and buffers arrive in the kernel") {
+  enter_namespace();
   UdpOptions options;
   options.fwmark = 51820;
   UdpSockets sockets = bound(options);
@@ -118,7 +123,8 @@ void options_arrive_in_the_kernel() {
   }
 }
 
-void both_families_carry_address_and_tos() {
+TEST("both families carry addresses and TOS") {
+  enter_namespace();
   UdpSockets from = bound();
   UdpSockets to = bound();
   SendScratch scratch = must(SendScratch::create());
@@ -143,7 +149,8 @@ void both_families_carry_address_and_tos() {
   }
 }
 
-void a_run_is_received_whole_or_singly() {
+TEST("a GSO run is received whole, or singly without GRO") {
+  enter_namespace();
   UdpSockets from = bound();
   UdpOptions without_gro;
   without_gro.gro = false;
@@ -174,7 +181,8 @@ void a_run_is_received_whole_or_singly() {
   }
 }
 
-void limits_split_a_run() {
+TEST("65,507 bytes and the kernel's segments split a run") {
+  enter_namespace();
   UdpSockets from = bound();
   UdpSockets to = bound();
   SendScratch scratch = must(SendScratch::create());
@@ -210,7 +218,8 @@ void limits_split_a_run() {
   CHECK(got.datagrams[0] == before.bytes && got.datagrams[1] == after.bytes);
 }
 
-void many_runs_of_both_families_keep_their_order() {
+TEST("400 runs in parts keep their order") {
+  enter_namespace();
   UdpSockets from = bound();
   UdpSockets to = bound();
   SendScratch scratch = must(SendScratch::create());
@@ -236,7 +245,8 @@ void many_runs_of_both_families_keep_their_order() {
   CHECK(collect(to, AF_INET6, expected6.size(), batch).datagrams == expected6);
 }
 
-void what_does_not_fit_a_buffer_is_dropped_and_counted() {
+TEST("what does not fit a buffer is dropped and counted") {
+  enter_namespace();
   UdpSockets from = bound();
   UdpSockets to = bound();
   SendScratch scratch = must(SendScratch::create());
@@ -280,7 +290,8 @@ int recording_sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
   return sent;
 }
 
-void answers_come_from_the_address_that_was_addressed() {
+TEST("answers come from the address that was addressed, until it is gone") {
+  enter_namespace();
   const Wire wire;
   UdpSockets here = bound();
   UdpSockets there = wire.bind_there();
@@ -323,7 +334,8 @@ void answers_come_from_the_address_that_was_addressed() {
   }
 }
 
-void link_local_sources_and_scopes_work() {
+TEST("link-local sources and scopes") {
+  enter_namespace();
   const Wire wire;
   UdpSockets here = bound();
   UdpSockets there = wire.bind_there();
@@ -343,7 +355,8 @@ void link_local_sources_and_scopes_work() {
   CHECK_EQ(text_of(collect(here, AF_INET6, 1, batch).runs[0].source), std::string("fe80::b"));
 }
 
-void segments_beyond_the_mtu_are_fragmented_unless_forbidden() {
+TEST("segments beyond the MTU are fragmented unless forbidden") {
+  enter_namespace();
   const Wire wire;
   UdpSockets here = bound();
   UdpSockets there = wire.bind_there();
@@ -371,7 +384,8 @@ void segments_beyond_the_mtu_are_fragmented_unless_forbidden() {
   }
 }
 
-void nobody_there_is_told_and_nothing_else_suffers() {
+TEST("nobody there is told and nothing else suffers") {
+  enter_namespace();
   UdpSockets from = bound();
   UdpSockets to = bound();
   SendScratch scratch = must(SendScratch::create());
@@ -387,23 +401,3 @@ void nobody_there_is_told_and_nothing_else_suffers() {
 
 }  // namespace
 }  // namespace warren::test
-
-int main() {
-  using namespace warren::test;
-  enter_namespace();
-  run_case("without IPv6 it goes on with IPv4", goes_on_without_ipv6);
-  run_case("port 0 gives one port for both families", port_zero_is_the_same_for_both_families);
-  run_case("a taken port is EADDRINUSE", taken_port_is_told);
-  run_case("further queues share the port, strangers do not", further_queues_share_the_port_and_strangers_do_not);
-  run_case("mark and buffers arrive in the kernel", options_arrive_in_the_kernel);
-  run_case("both families carry addresses and TOS", both_families_carry_address_and_tos);
-  run_case("a GSO run is received whole, or singly without GRO", a_run_is_received_whole_or_singly);
-  run_case("65,507 bytes and the kernel's segments split a run", limits_split_a_run);
-  run_case("400 runs in parts keep their order", many_runs_of_both_families_keep_their_order);
-  run_case("what does not fit a buffer is dropped and counted", what_does_not_fit_a_buffer_is_dropped_and_counted);
-  run_case("answers come from the address that was addressed, until it is gone", answers_come_from_the_address_that_was_addressed);
-  run_case("link-local sources and scopes", link_local_sources_and_scopes_work);
-  run_case("segments beyond the MTU are fragmented unless forbidden", segments_beyond_the_mtu_are_fragmented_unless_forbidden);
-  run_case("nobody there is told and nothing else suffers", nobody_there_is_told_and_nothing_else_suffers);
-  return 0;
-}
