@@ -43,8 +43,12 @@ export class Host {
   endpoint: Endpoint;
   privateKey: Uint8Array;
   publicKeyHex: string;
+  /** Every public key that the host has had, the present one last. */
+  readonly publicKeys: string[] = [];
   /** Added to the wall clock: clock steps. */
   wallOffsetMs = 0;
+  /** The largest wall offset that the host has ever had: stamps that peers have seen come from it. */
+  highestWallOffsetMs = 0;
   /** Packets that came out of the tunnel, in order. */
   readonly received: ReceivedPacket[] = [];
   /** How often the engine was woken: an idle host's must not grow. */
@@ -63,6 +67,7 @@ export class Host {
     this.#prng = prng;
     this.privateKey = this.#drawKey();
     this.publicKeyHex = toHex(options.crypto.importPrivateKey(this.privateKey).publicKey);
+    this.publicKeys.push(this.publicKeyHex);
     this.plane = options.makePlane();
     this.engine = this.#start();
   }
@@ -92,8 +97,13 @@ export class Host {
     return engine;
   }
 
-  /** Loses all state but configuration that the caller applies again: `engine` is a new one without peers. */
+  /**
+   * Loses all state but configuration that the caller applies again: `engine` is a new one without peers. A machine that
+   * boots with a clock behind what it has shown its peers is locked out until the clock catches up (paper §5.1); that is
+   * the protocol's and not simulated.
+   */
   reboot(): void {
+    this.wallOffsetMs = this.highestWallOffsetMs;
     this.#incarnation++;
     this.#timerAt = NEVER;
     this.engine.close(this.#scheduler.now);
@@ -101,6 +111,12 @@ export class Host {
     this.#network.detach(this.endpoint);
     this.plane = this.#options.makePlane();
     this.engine = this.#start();
+  }
+
+  /** Moves the wall clock, forwards or backwards; the monotonic clock does not notice. */
+  stepClock(byMs: number): void {
+    this.wallOffsetMs += byMs;
+    this.highestWallOffsetMs = Math.max(this.highestWallOffsetMs, this.wallOffsetMs);
   }
 
   /** Takes another address in the network; nobody is told. */
@@ -118,6 +134,7 @@ export class Host {
   changeKey(): void {
     this.privateKey = this.#drawKey();
     this.publicKeyHex = toHex(this.#options.crypto.importPrivateKey(this.privateKey).publicKey);
+    this.publicKeys.push(this.publicKeyHex);
     this.configure((engine, now) => engine.setPrivateKey(this.privateKey, now));
   }
 

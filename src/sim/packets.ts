@@ -1,12 +1,20 @@
 // Inner packets for the simulation: the smallest valid IPv4 and IPv6 packets that carry who sent them, to whom, and a
 // sequence number, so that an invariant can tell where each came from.
 //
-//   IPv4 header 20 B (or IPv6 40 B), protocol 253 (RFC 3692, experiments) ‖ sequence u32 BE ‖ filler
+//   IPv4 header 20 B (or IPv6 40 B), protocol 253 (RFC 3692, experiments) ‖ sequence u32 BE ‖ PLAINTEXT_MARK …
 
 import { readU32be, writeU16be, writeU32be } from '../base/bytes.ts';
 import { addressBytes, familyOf, formatAddress, type IpAddress } from '../base/ip.ts';
 
 const PROTOCOL = 253;
+
+/** Fills every inner packet; if it ever shows on the wire, plaintext has left. */
+export const PLAINTEXT_MARK = 0xc0ffee42;
+
+function fill(packet: Uint8Array, at: number, sequence: number): void {
+  writeU32be(packet, at, sequence);
+  for (let mark = at + 4; mark + 4 <= packet.length; mark += 4) writeU32be(packet, mark, PLAINTEXT_MARK);
+}
 
 export function makePacket(source: IpAddress, destination: IpAddress, sequence: number, payloadBytes = 16): Uint8Array {
   const payload = Math.max(4, payloadBytes);
@@ -27,7 +35,7 @@ function makeIpv4(source: IpAddress, destination: IpAddress, sequence: number, p
   for (let i = 0; i < 20; i += 2) sum += ((packet[i] as number) << 8) | (packet[i + 1] as number);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
   writeU16be(packet, 10, ~sum & 0xffff);
-  writeU32be(packet, 20, sequence);
+  fill(packet, 20, sequence);
   return packet;
 }
 
@@ -39,7 +47,7 @@ function makeIpv6(source: IpAddress, destination: IpAddress, sequence: number, p
   packet[7] = 64;
   packet.set(addressBytes(source), 8);
   packet.set(addressBytes(destination), 24);
-  writeU32be(packet, 40, sequence);
+  fill(packet, 40, sequence);
   return packet;
 }
 

@@ -1,0 +1,163 @@
+// `npm run sim -- --seeds N [--seed S] [--minutes M] [--json]`: many simulated runs, one per seed, shared among the cores.
+// A failure prints its seed, the commit and the way to replay it; a replay gives the same digest. The only file of this
+// room that is not pure.
+
+import { execFileSync } from 'node:child_process';
+import { availableParallelism } from 'node:os';
+import { parseArgs } from 'node:util';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { nobleProvider } from '../crypto/noble.ts';
+import { nodeProvider } from '../crypto/node.ts';
+import { createReferencePlane } from '../dataplane/reference/plane.ts';
+import { type RunResult, simulate } from './run.ts';
+
+const USAGE = `usage: npm run sim -- [--seeds N] [--seed S] [--minutes M] [--crypto node|noble] [--jobs J] [--story] [--json]
+  --seeds N    runs this many seeds (default 100), from S on
+  --seed S     the first seed (default 1); alone, the only one
+  --minutes M  virtual minutes of chaos in each run (default 4)
+  --crypto     node (default) or noble, the reference; both give the same digests
+  --story      prints what happened in each run
+  --json       prints the results as JSON
+`;
+
+interface Job {
+  readonly first: number;
+  readonly count: number;
+  readonly step: number;
+  readonly minutes: number;
+  readonly crypto: string;
+}
+
+function runOne(seed: number, job: Job): RunResult {
+  const crypto = job.crypto === 'noble' ? nobleProvider : nodeProvider;
+  try {
+    return simulate({
+      seed,
+      minutes: job.minutes,
+      crypto,
+      makePlane: () => createReferencePlane({ crypto, slabSlots: 256 }),
+    });
+  } catch (error) {
+    const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    const nothing = { hosts: 0, story: [], digest: '', datagrams: 0, packetsDelivered: 0, handshakes: 0 };
+    return { seed, violations: [`threw: ${what}`], ...nothing };
+  }
+}
+
+function work(job: Job, report: (result: RunResult) => void): void {
+  for (let i = 0; i < job.count; i += job.step) report(runOne(job.first + i, job));
+}
+
+function commit(): string {
+  try {
+    return execFileSync('git', ['rev-parse', '--short=12', 'HEAD'], {
+      cwd: import.meta.dirname,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
+  } catch {
+    return 'unknown';
+  }
+}
+
+function positive(text: string, name: string): number {
+  const value = Number(text);
+  if (Number.isFinite(value) && value > 0) return value;
+  process.stderr.write(`sim: --${name} wants a positive number, not "${text}"\n${USAGE}`);
+  process.exit(2);
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      seeds: { type: 'string' },
+      seed: { type: 'string' },
+      minutes: { type: 'string', default: '4' },
+      crypto: { type: 'string', default: 'node' },
+      jobs: { type: 'string' },
+      story: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  const count = Math.floor(positive(values.seeds ?? (values.seed === undefined ? '100' : '1'), 'seeds'));
+  const first = Math.floor(positive(values.seed ?? '1', 'seed'));
+  const minutes = positive(values.minutes, 'minutes');
+  const jobs = Math.min(count, Math.floor(positive(values.jobs ?? String(availableParallelism()), 'jobs')));
+  const started = performance.now();
+  const results: RunResult[] = [];
+  const note = (result: RunResult): void => {
+    results.push(result);
+    if (process.stderr.isTTY) process.stderr.write(`\r${results.length}/${count} seeds`);
+  };
+  const job = { count, minutes, crypto: values.crypto };
+  if (jobs === 1) work({ ...job, first, step: 1 }, note);
+  else
+    await Promise.all(
+      Array.from({ length: jobs }, (_, i) =>
+        inWorker({ ...job, first: first + i, count: count - i, step: jobs }, note),
+      ),
+    );
+  if (process.stderr.isTTY) process.stderr.write('\r');
+  results.sort((a, b) => a.seed - b.seed);
+  return print(results, { ...values, minutes, seconds: (performance.now() - started) / 1000 });
+}
+
+function inWorker(job: Job, note: (result: RunResult) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(new URL(import.meta.url), { workerData: job });
+    worker.on('message', note);
+    worker.on('error', reject);
+    worker.on('exit', (code) => (code === 0 ? resolve() : reject(new Error(`a worker ended with ${code}`))));
+  });
+}
+
+interface PrintOptions {
+  readonly json: boolean;
+  readonly story: boolean;
+  readonly minutes: number;
+  readonly crypto: string;
+  readonly seconds: number;
+}
+
+function print(results: readonly RunResult[], options: PrintOptions): number {
+  const failed = results.filter((result) => result.violations.length > 0);
+  const sum = (of: (result: RunResult) => number): number => results.reduce((total, result) => total + of(result), 0);
+  if (options.json) {
+    const shown = results.map((result) => (options.story ? result : { ...result, story: undefined }));
+    process.stdout.write(
+      `${JSON.stringify({ commit: commit(), minutes: options.minutes, results: shown }, null, 2)}\n`,
+    );
+    return failed.length === 0 ? 0 : 1;
+  }
+  for (const result of results) {
+    if (options.story || failed.includes(result)) {
+      process.stdout.write(`seed ${result.seed}: ${result.hosts} hosts, digest ${result.digest}\n`);
+      for (const line of options.story ? result.story : result.story.slice(-12)) process.stdout.write(`  ${line}\n`);
+    }
+    for (const violation of result.violations) process.stdout.write(`  VIOLATED ${violation}\n`);
+    if (result.violations.length > 0) {
+      const crypto = options.crypto === 'node' ? '' : ` --crypto ${options.crypto}`;
+      process.stdout.write(
+        `  replay, at commit ${commit()}: npm run sim -- --seed ${result.seed} --minutes ${options.minutes}${crypto} --story\n`,
+      );
+    }
+  }
+  const single = results.length === 1 ? `, digest ${results[0]?.digest}` : '';
+  process.stdout.write(
+    `${results.length} seeds in ${options.seconds.toFixed(1)} s: ${sum((r) => r.datagrams)} datagrams, ` +
+      `${sum((r) => r.packetsDelivered)} packets delivered, ${sum((r) => r.handshakes)} responses${single}\n` +
+      `${results.length - failed.length} passed, ${failed.length} failed\n`,
+  );
+  return failed.length === 0 ? 0 : 1;
+}
+
+if (isMainThread) {
+  process.exitCode = await main();
+} else {
+  work(workerData as Job, (result) => parentPort?.postMessage(result));
+}
