@@ -34,7 +34,7 @@ function isProgram(path) {
 endChildrenOnSignals();
 const seconds = Number(option('--seconds', '10'));
 const wanted = option('--target', null);
-const build = join(root, 'build-native', 'fuzz');
+const build = join(root, 'build-native', 'stage-fuzz');
 const source = join(root, 'native', 'fuzz');
 const env = { ...process.env, UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1' };
 

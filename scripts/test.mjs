@@ -39,7 +39,7 @@ const line = (text = '') => process.stdout.write(`${text}\n`);
 const seconds = (value) => `${value.toFixed(1).padStart(7)} s`;
 const rule = (text) => line(`── ${text} ${'─'.repeat(Math.max(3, 96 - text.length))}`);
 
-/** Runs a stage's commands one after another; the first that fails ends it. */
+/** Runs a stage's commands one after another; the first that fails ends it, unless they are independent. */
 async function runStage(stage, { jobs, log }) {
   const start = performance.now();
   const elapsed = () => (performance.now() - start) / 1000;
@@ -49,13 +49,15 @@ async function runStage(stage, { jobs, log }) {
     env.NO_COLOR = '1';
     delete env.FORCE_COLOR;
   }
+  let why = '';
   for (const [command, ...args] of stage.commands()) {
     const limitSeconds = Math.max(1, stage.limitSeconds - elapsed());
     const { code, timedOut } = await run(command, args, { cwd: root, env, log, limitSeconds });
-    if (timedOut) return { ok: false, seconds: elapsed(), why: `not done after ${stage.limitSeconds} s` };
-    if (code !== 0) return { ok: false, seconds: elapsed(), why: `exit code ${code}` };
+    if (timedOut) why = `not done after ${stage.limitSeconds} s`;
+    else if (code !== 0) why ||= `exit code ${code}`;
+    if (why !== '' && (timedOut || !stage.keepGoing)) break;
   }
-  return { ok: true, seconds: elapsed(), why: '' };
+  return { ok: why === '', seconds: elapsed(), why };
 }
 
 function printResult(stage, result, log) {

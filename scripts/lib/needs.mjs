@@ -13,12 +13,6 @@ const NEEDS = {
   compiler: { package: 'g++', binaries: ['c++', 'g++'], use: 'compile the addon', essential: true },
   cmake: { package: 'cmake', binaries: ['cmake'], use: 'build the addon', essential: true },
   make: { package: 'make', binaries: ['make'], use: 'build the addon', essential: true },
-  openssl: {
-    package: 'libssl-dev',
-    files: ['/usr/include/openssl/evp.h', '/usr/local/include/openssl/evp.h'],
-    use: 'the portable cipher of the addon',
-    essential: true,
-  },
   iproute: { package: 'iproute2', binaries: ['ip'], use: 'network namespaces and links' },
   iperf: { package: 'iperf3', binaries: ['iperf3'], use: 'TCP through the tunnel' },
   ping: { package: 'iputils-ping', binaries: ['ping'], use: 'ping through the tunnel' },
@@ -30,6 +24,11 @@ const NEEDS = {
   ps: { package: 'procps', binaries: ['ps'], use: 'look at memory and processor time' },
   setpriv: { package: 'util-linux', binaries: ['setpriv'], use: 'run without privileges' },
   python: { package: 'python3', binaries: ['python3'], use: 'node-gyp' },
+  libcrypto: {
+    package: { 12: 'libssl3', default: 'libssl3t64' },
+    files: ['/usr/lib/*/libcrypto.so.3', '/lib/*/libcrypto.so.3', '/usr/lib64/libcrypto.so.3'],
+    use: 'the portable cipher, outside of Node',
+  },
   clang: { package: 'clang', binaries: ['clang++'], use: 'sanitizers and fuzzing' },
   clangRuntime: {
     package: { 12: 'libclang-rt-14-dev', default: 'libclang-rt-dev' },
@@ -41,9 +40,21 @@ const NEEDS = {
   },
 };
 
-const BUILD = ['compiler', 'cmake', 'make', 'openssl'];
+const BUILD = ['compiler', 'cmake', 'make'];
 const DEMO = [...BUILD, 'iproute', 'iperf', 'ping', 'wg'];
-const TEST = [...DEMO, 'wireguardGo', 'nft', 'tcpdump', 'ethtool', 'ps', 'setpriv', 'python', 'clang', 'clangRuntime'];
+const TEST = [
+  ...DEMO,
+  'wireguardGo',
+  'nft',
+  'tcpdump',
+  'ethtool',
+  'ps',
+  'setpriv',
+  'python',
+  'libcrypto',
+  'clang',
+  'clangRuntime',
+];
 const BENCH = [...DEMO, 'wireguardGo', 'ps', 'setpriv'];
 
 /** Profile → names of needs. */

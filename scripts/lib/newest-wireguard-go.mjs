@@ -1,14 +1,17 @@
 // The newest wireguard-go from the Go module proxy, where Go is installed: interop and benchmarks measure against it
 // beside Debian's. It is a comparison and no prerequisite, so a failure is told and lived with. Looked up once a week.
 
-import { existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { root } from './files.mjs';
 import { run, tail } from './process.mjs';
 import { logFor } from './report.mjs';
 
-const DIRECTORY = join(root, 'build-tools');
+const DIRECTORY = join(root, 'node_modules', '.cache', 'warren-interop');
 const BINARY = join(DIRECTORY, 'wireguard-go');
+/** Holds the module's version, beside the binary. */
+const VERSION = join(DIRECTORY, 'version');
 const MODULE = 'golang.zx2c4.com/wireguard@latest';
 const WEEK_MS = 7 * 24 * 3600 * 1000;
 const LIMIT_SECONDS = 180;
@@ -16,11 +19,6 @@ const LIMIT_SECONDS = 180;
 function findGo() {
   const directories = [...(process.env.PATH ?? '').split(delimiter), '/usr/local/go/bin', '/usr/lib/go/bin'];
   return directories.map((dir) => join(dir, 'go')).find((path) => existsSync(path));
-}
-
-/** The path of the newest wireguard-go when set-up has built it, else null. */
-export function newestWireguardGo() {
-  return existsSync(BINARY) ? BINARY : null;
 }
 
 export async function buildNewestWireguardGo(report) {
@@ -37,6 +35,8 @@ export async function buildNewestWireguardGo(report) {
       run(go, ['install', MODULE], { cwd: into, env, log, limitSeconds: LIMIT_SECONDS }),
     );
     if (code === 0 && existsSync(join(into, 'wireguard'))) {
+      const info = spawnSync(go, ['version', '-m', join(into, 'wireguard')], { encoding: 'utf8' });
+      writeFileSync(VERSION, /\bmod\s+\S+\s+(\S+)/.exec(info.stdout)?.[1] ?? 'unknown');
       renameSync(join(into, 'wireguard'), BINARY);
     } else {
       report.line(`  it could not be had, Debian's is used alone: ${tail(log, 1).join('') || `go ended with ${code}`}`);

@@ -2,16 +2,15 @@
 // file that names the process holding it, so a lock whose holder is gone is taken over.
 
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stateDir } from './files.mjs';
 
-const LOCK = join(stateDir, 'lock');
 const WAIT_MS = 250;
 
-function holder() {
+function holder(lock) {
   try {
-    return Number(readFileSync(LOCK, 'utf8'));
+    return Number(readFileSync(lock, 'utf8'));
   } catch {
     return 0;
   }
@@ -28,23 +27,23 @@ function alive(pid) {
 }
 
 /** Waits for the lock; `waiting(pid)` is called once when another process holds it. Returns the function that frees it. */
-export async function takeLock(waiting) {
-  mkdirSync(stateDir, { recursive: true });
+export async function takeLock(waiting, lock = join(stateDir, 'lock')) {
+  mkdirSync(dirname(lock), { recursive: true });
   // Linked into place, so that the file never exists without its content.
-  const mine = `${LOCK}.${process.pid}`;
+  const mine = `${lock}.${process.pid}`;
   writeFileSync(mine, String(process.pid));
   let told = false;
   try {
     for (;;) {
       try {
-        linkSync(mine, LOCK);
+        linkSync(mine, lock);
         break;
       } catch (error) {
         if (error.code !== 'EEXIST') throw error;
       }
-      const pid = holder();
+      const pid = holder(lock);
       if (!alive(pid)) {
-        if (pid === holder()) rmSync(LOCK, { force: true });
+        if (pid === holder(lock)) rmSync(lock, { force: true });
         continue;
       }
       if (!told) waiting(pid);
@@ -55,7 +54,7 @@ export async function takeLock(waiting) {
     rmSync(mine, { force: true });
   }
   const free = () => {
-    if (holder() === process.pid) rmSync(LOCK, { force: true });
+    if (holder(lock) === process.pid) rmSync(lock, { force: true });
   };
   process.once('exit', free);
   return free;

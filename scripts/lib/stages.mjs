@@ -1,5 +1,5 @@
 // The stages of `npm test`, in the order of the summary. Each is one or more commands; a stage fails when one of them
-// does, and a stage whose files are missing fails too. `alone`: it measures time or uses both cores, so nothing runs
+// does, and a stage whose files are missing fails too. `keepGoing`: its commands do not build on one another. `alone`: it measures time or uses both cores, so nothing runs
 // beside it. `last`: it prints to the terminal itself, after the summary of all others.
 
 import { join } from 'node:path';
@@ -24,6 +24,7 @@ export const STAGES = [
   {
     name: 'lint',
     title: 'format, lint, house rules',
+    keepGoing: true,
     limitSeconds: 120,
     commands: () => [
       [...biome, 'ci', '--error-on-warnings', '--max-diagnostics=200', root],
@@ -33,6 +34,7 @@ export const STAGES = [
   {
     name: 'types',
     title: 'types: product, pure rooms, tests',
+    keepGoing: true,
     limitSeconds: 300,
     commands: () => [setup('typescript'), [...tsc, '-p', 'tsconfig.pure.json'], [...tsc, '-p', 'tsconfig.test.json']],
   },

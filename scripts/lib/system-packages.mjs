@@ -28,12 +28,21 @@ function list(needs) {
   return needs.map((need) => `${need.package} (${need.use})`).join(', ');
 }
 
-/** Installs or names what is missing. Throws when nothing of the profile can work without it. */
-export async function systemPackages(profile, report, { checkOnly = false } = {}) {
-  let lacking = missing(profile, systemView());
+/**
+ * Installs or names what is missing. Throws when nothing of the profile can work without it, or in CI. Of the options,
+ * `checkOnly` is a user's; the others stand for this machine and are given by tests.
+ */
+export async function systemPackages(profile, report, options = {}) {
+  const {
+    checkOnly = false,
+    look = systemView,
+    root = process.geteuid() === 0,
+    ci = inCi,
+    install = aptInstall,
+  } = options;
+  const view = look();
+  let lacking = missing(profile, view);
   if (lacking.length === 0) return;
-  const root = process.geteuid() === 0;
-  const view = systemView();
   const log = logFor('packages');
   let why = 'only root can install packages';
   if (checkOnly) {
@@ -43,15 +52,15 @@ export async function systemPackages(profile, report, { checkOnly = false } = {}
   } else if (root) {
     const packages = lacking.map((need) => need.package);
     rmSync(log, { force: true });
-    await report.step(`installing ${packages.join(' ')}`, () => aptInstall(packages, log));
-    lacking = missing(profile, systemView());
+    await report.step(`installing ${packages.join(' ')}`, () => install(packages, log));
+    lacking = missing(profile, look());
     if (lacking.length === 0) return;
     why = 'apt-get did not bring them; its output is above';
   }
 
   const packages = lacking.map((need) => need.package);
   const command = view.hasApt ? installCommand(packages, { root }) : `install what brings: ${packages.join(' ')}`;
-  if (inCi || checkOnly || lacking.some((need) => need.essential)) {
+  if (ci || checkOnly || lacking.some((need) => need.essential)) {
     throw new SetupError(`missing system packages: ${list(lacking)}`, {
       why,
       next: command,
