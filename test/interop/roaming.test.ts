@@ -14,6 +14,8 @@ const FIRST_ANSWER_MS = 3_000;
 const NEW_HANDSHAKE_MS = 10_000 + 5_000 + 333 + 5_333;
 /** Recovery that needs no timer of the protocol. */
 const AT_ONCE_MS = 3_000;
+/** wireguard-go clings to a source address that has vanished until its next handshake; Warren must not. */
+const ADDRESS_LOST_MS = SUBJECT === 'warren' ? AT_ONCE_MS : NEW_HANDSHAKE_MS;
 
 const CASES = PEERS.map((peer, index) => ({ peer, lab: `roam${index}` }));
 
@@ -46,7 +48,7 @@ describe.skipIf(!CAN_RUN).concurrent.each(CASES)(`${SUBJECT} with $peer`, ({ pee
     // The subject moves to another address: its next packet tells the peer.
     await meetAndTalk();
     await replaceAddress(left, '10.9.0.31');
-    await untilAnswers(left.host, right.inner4, AT_ONCE_MS);
+    await untilAnswers(left.host, right.inner4, ADDRESS_LOST_MS);
     expect((await onlyPeer(right.engine)).endpoint).toBe(`10.9.0.31:${left.port}`);
     expect((await ping(right.host, left.inner4, { count: 3 })).received).toBe(3);
 
@@ -56,8 +58,7 @@ describe.skipIf(!CAN_RUN).concurrent.each(CASES)(`${SUBJECT} with $peer`, ({ pee
     await untilAnswers(left.host, right.inner4, AT_ONCE_MS);
     expect((await onlyPeer(right.engine)).endpoint).toBe('10.9.0.31:40001');
 
-    // The peer moves to another port, then to another address: its next packet tells the subject. wireguard-go clings
-    // to its vanished source address until a new handshake, hence the generous limit.
+    // The peer moves to another port, then to another address: its next packet tells the subject.
     await wgSet(right.engine, 'listen-port', '40002');
     right.port = 40_002;
     await untilAnswers(right.host, left.inner4, AT_ONCE_MS);
@@ -71,7 +72,7 @@ describe.skipIf(!CAN_RUN).concurrent.each(CASES)(`${SUBJECT} with $peer`, ({ pee
     await pair.meetFrom(right);
     await untilAnswers(right.host, left.inner4, FIRST_ANSWER_MS);
     await replaceAddress(left, '10.9.0.41');
-    await untilAnswers(left.host, right.inner4, AT_ONCE_MS);
+    await untilAnswers(left.host, right.inner4, ADDRESS_LOST_MS);
     expect((await onlyPeer(right.engine)).endpoint).toBe(`10.9.0.41:${left.port}`);
 
     // The subject dies and comes back; its own traffic finds the peer again at once.

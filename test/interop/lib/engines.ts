@@ -121,6 +121,16 @@ export interface EngineOptions {
   readonly mtu?: number;
 }
 
+function socketPathOf(interfaceName: string): string {
+  return join(SOCKET_DIRECTORY, `${interfaceName}.sock`);
+}
+
+/** Tells a new socket from one that was there before under the same name; null when there is none. */
+function socketIdentity(interfaceName: string): string | null {
+  const stat = statSync(socketPathOf(interfaceName), { bigint: true, throwIfNoEntry: false });
+  return stat === undefined ? null : `${stat.ino}:${stat.ctimeNs}`;
+}
+
 /** One running engine: one interface in one host. */
 export class Engine {
   readonly host: Host;
@@ -149,11 +159,13 @@ export class Engine {
   static async start(host: Host, implementation: Implementation, options: EngineOptions = {}): Promise<Engine> {
     const { command, env } = await program(implementation);
     const interfaceName = options.interfaceName ?? uniqueInterfaceName();
+    const stale = socketIdentity(interfaceName);
     const child = host.start([...command, interfaceName], { env: { ...env, ...options.env } });
     const engine = new Engine(host, implementation, interfaceName, child);
     await until(`${implementation} answers on ${interfaceName}`, 15_000, async () => {
       if (engine.ended !== null) throw new Error(`${implementation} ended at its start: ${engine.output}`);
-      return existsSync(engine.socketPath) && (await host.run(['wg', 'show', interfaceName])).code === 0;
+      const socket = socketIdentity(interfaceName);
+      return socket !== null && socket !== stale && (await host.run(['wg', 'show', interfaceName])).code === 0;
     });
     if (options.mtu !== undefined) await host.must(['ip', 'link', 'set', interfaceName, 'mtu', `${options.mtu}`]);
     await host.must(['ip', 'link', 'set', interfaceName, 'up']);
@@ -161,7 +173,7 @@ export class Engine {
   }
 
   get socketPath(): string {
-    return join(SOCKET_DIRECTORY, `${this.interfaceName}.sock`);
+    return socketPathOf(this.interfaceName);
   }
 
   get pid(): number {

@@ -53,6 +53,11 @@ export class Host {
     await this.must(['ip', 'address', 'del', address, 'dev', device]);
   }
 
+  /** Processes that run in this namespace. */
+  pids(): number[] {
+    return namespacePids(this.netns).filter(isAlive);
+  }
+
   async hasInterface(name: string): Promise<boolean> {
     return (await this.run(['ip', 'link', 'show', 'dev', name])).code === 0;
   }

@@ -9,6 +9,8 @@ export interface RunOptions {
   /** The command is killed and counts as failed after this; 20 s unless told. */
   readonly timeoutMs?: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** Children of `start` read nothing unless told. */
+  readonly stdin?: 'ignore' | 'pipe';
 }
 
 export interface RunResult {
@@ -26,7 +28,10 @@ export function inNamespace(netns: string | undefined, command: readonly string[
 export function start(command: readonly string[], options: RunOptions = {}): ChildProcess {
   const [program, ...args] = inNamespace(options.netns, command);
   if (program === undefined) throw new Error('empty command');
-  return spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.env } });
+  return spawn(program, args, {
+    stdio: [options.stdin ?? 'ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...options.env },
+  });
 }
 
 /** Runs to the end; a failing exit code is a result, not an error. */

@@ -55,7 +55,8 @@ export interface DeviceDump {
   readonly privateKey: string | null;
   readonly publicKey: string | null;
   readonly listenPort: number;
-  readonly fwmark: number;
+  /** As wg prints it: hexadecimal, or `off`. */
+  readonly fwmark: string;
   readonly peers: readonly PeerDump[];
 }
 
@@ -84,7 +85,7 @@ export function parseDump(text: string): DeviceDump {
     privateKey: orNull(device[0]),
     publicKey: orNull(device[1]),
     listenPort: Number(device[2]),
-    fwmark: device[3] === 'off' ? 0 : Number(device[3]),
+    fwmark: device[3] ?? '',
     peers,
   };
 }

@@ -1,0 +1,76 @@
+// Ten thousand and a hundred thousand peers on one interface: how long the stock tool takes to configure and to show them,
+// what they cost in memory, and that idle peers wake nobody. Limits are the product's promises for a two-core machine.
+
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Engine } from './lib/engines.ts';
+import { Lab } from './lib/lab.ts';
+import { CAN_RUN, SUBJECT } from './lib/subject.ts';
+import { pass } from './lib/wait.ts';
+import { makeKeys, parseDump } from './lib/wg.ts';
+
+const CASES = [
+  { peers: 10_000, configureSeconds: 2, showSeconds: 0.1, rssMegabytes: 120 },
+  { peers: 100_000, configureSeconds: 20, showSeconds: 2, rssMegabytes: 500 },
+] as const;
+const IDLE_SECONDS = 10;
+const TOOL_LIMIT_MS = 60_000;
+
+/** Public keys need not be anyone's: any 32 bytes will do. */
+function configuration(peers: number): string {
+  const lines = ['[Interface]', `PrivateKey = ${makeKeys().privateKey}`, 'ListenPort = 51821'];
+  for (let i = 0; i < peers; i++) {
+    const host = `${(i >> 16) & 255}.${(i >> 8) & 255}.${i & 255}`;
+    lines.push('[Peer]', `PublicKey = ${randomBytes(32).toString('base64')}`);
+    const groups = `${(i >> 16).toString(16)}:${(i & 0xffff).toString(16)}`;
+    lines.push(`AllowedIPs = 10.${host}/32, fd00:200::${groups}/128`, `Endpoint = 127.${host}:51820`);
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+async function timed<T>(work: () => Promise<T>): Promise<{ seconds: number; result: T }> {
+  const started = performance.now();
+  const result = await work();
+  return { seconds: (performance.now() - started) / 1_000, result };
+}
+
+describe.skipIf(!CAN_RUN).each(CASES)(`${SUBJECT} with $peers peers`, (limits) => {
+  let lab: Lab;
+  let engine: Engine;
+
+  beforeAll(async () => {
+    lab = await Lab.open(`scale${limits.peers}`);
+    engine = await Engine.start(await lab.host('x'), SUBJECT);
+  });
+  afterAll(() => lab?.close());
+
+  // In this order: each step looks at the state that the one before it left.
+  it(`takes them all from wg setconf in under ${limits.configureSeconds} s`, async () => {
+    const path = lab.file('peers.conf', configuration(limits.peers));
+    const { seconds } = await timed(() =>
+      engine.host.must(['wg', 'setconf', engine.interfaceName, path], { timeoutMs: TOOL_LIMIT_MS }),
+    );
+    expect(seconds).toBeLessThan(limits.configureSeconds);
+  }, 90_000);
+
+  it(`shows them all by wg show dump in under ${limits.showSeconds} s`, async () => {
+    const { seconds, result } = await timed(() =>
+      engine.host.must(['wg', 'show', engine.interfaceName, 'dump'], { timeoutMs: TOOL_LIMIT_MS }),
+    );
+    expect(parseDump(result).peers).toHaveLength(limits.peers);
+    expect(seconds).toBeLessThan(limits.showSeconds);
+  }, 90_000);
+
+  it(`holds them in under ${limits.rssMegabytes} MB`, () => {
+    expect(engine.rssMegabytes()).toBeLessThan(limits.rssMegabytes);
+  });
+
+  it(`is not woken once in ${IDLE_SECONDS} s and uses no CPU while nothing happens`, async () => {
+    // Garbage of the requests above may still be collected in the background for a moment.
+    await pass(2_000);
+    const before = { cpu: engine.cpuSeconds(), switches: engine.voluntarySwitches() };
+    await pass(IDLE_SECONDS * 1_000);
+    expect(engine.voluntarySwitches() - before.switches).toBe(0);
+    expect(engine.cpuSeconds() - before.cpu).toBe(0);
+  });
+});
