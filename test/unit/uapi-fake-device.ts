@@ -33,6 +33,8 @@ export class FakeDevice implements UapiDevice<FakePeer> {
   /** Public key (hex) that counts as our own. */
   ownKeyHex: string | null = null;
   logging = true;
+  /** How many statuses have been taken from peerStatuses. */
+  statusesTold = 0;
   #privateKeyHex: string | null = null;
   #port = 0;
   #fwmark = 0;
@@ -136,7 +138,10 @@ export class FakeDevice implements UapiDevice<FakePeer> {
   }
 
   *peerStatuses(): Iterable<UapiPeerStatus> {
-    yield* this.peers.values();
+    for (const peer of this.peers.values()) {
+      this.statusesTold++;
+      yield peer;
+    }
   }
 }
 

@@ -1,0 +1,31 @@
+// A start that failed, as a person wants to read it: what happened, why, and what to do about it.
+
+export interface StartFailure {
+  readonly what: string;
+  readonly why: string;
+  readonly help: string;
+}
+
+export class StartError extends Error implements StartFailure {
+  override readonly name = 'StartError';
+  readonly what: string;
+  readonly why: string;
+  readonly help: string;
+
+  constructor(failure: StartFailure) {
+    super(`${failure.what}: ${failure.why}`);
+    this.what = failure.what;
+    this.why = failure.why;
+    this.help = failure.help;
+  }
+}
+
+/** The errno name of a system error, or null. */
+export function errorCode(error: unknown): string | null {
+  if (!(error instanceof Error) || !('code' in error)) return null;
+  return typeof error.code === 'string' ? error.code : null;
+}
+
+export function errorMessage(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
