@@ -8,6 +8,7 @@ import { inboundRules } from './inbound-rules.ts';
 import { keypairRules } from './keypair-rules.ts';
 import { Lab, type PlaneHarness, type PlaneOptions } from './lab.ts';
 import { outboundRules } from './outbound-rules.ts';
+import { roamingRules } from './roaming-rules.ts';
 import { stagingRules } from './staging-rules.ts';
 
 /** `setup` makes a fresh plane for each behaviour, `teardown` ends it. */
@@ -25,6 +26,7 @@ export function dataPlaneSuite(name: string, harness: PlaneHarness): void {
     outboundRules(open);
     stagingRules(open);
     inboundRules(open);
+    roamingRules(open);
     keypairRules(open);
     controlRules(open);
   });
