@@ -1,0 +1,87 @@
+// `npm run plant`: plants each bug of planted-bugs.mjs in a copy of the sources, one at a time, and runs the simulation, the
+// lifecycle tests and the conformance suite over it. Prints which noticed; ends with 1 when one went unnoticed. Takes
+// minutes and is not part of the tests: it tests them. `--only TEXT` plants the bugs whose name contains TEXT.
+
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { BUGS } from './planted-bugs.mjs';
+
+const ROOT = join(import.meta.dirname, '..');
+const COPIED = ['src', 'test', 'package.json', 'tsconfig.base.json', 'tsconfig.json', 'vitest.config.ts'];
+const SEEDS = 60;
+
+/** Each check: a name and the command that ends with non-zero when it notices. */
+const CHECKS = [
+  ['simulation', ['dist/sim/main.js', '--seeds', String(SEEDS), '--json']],
+  ['lifecycle', ['node_modules/vitest/vitest.mjs', 'run', '--project', 'unit', 'test/unit/lifecycle']],
+  ['conformance', ['node_modules/vitest/vitest.mjs', 'run', '--project', 'unit', 'test/conformance/reference']],
+];
+
+function makeCopy() {
+  const copy = mkdtempSync(join(tmpdir(), 'warren-plant-'));
+  for (const name of COPIED) cpSync(join(ROOT, name), join(copy, name), { recursive: true });
+  symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
+  return copy;
+}
+
+function run(copy, argv) {
+  const env = { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0' };
+  return spawnSync(process.execPath, argv, { cwd: copy, env, encoding: 'utf8', timeout: 300_000, maxBuffer: 1 << 28 });
+}
+
+function compile(copy) {
+  return run(copy, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json', '--noCheck', '--incremental', 'false']);
+}
+
+/** What the check had to say: the first violation or failed test. */
+function words(name, result) {
+  if (name === 'simulation') {
+    const { results } = JSON.parse(result.stdout);
+    const failed = results.filter((one) => one.violations.length > 0);
+    return `${failed.length}/${SEEDS} seeds; ${failed[0].violations[0].split('\n')[0]}`;
+  }
+  const output = result.stdout + result.stderr;
+  const failed = new Set([...output.matchAll(/FAIL .*?\.test\.ts > (.*)/g)].map((match) => match[1]));
+  return `${failed.size} tests; ${[...failed][0] ?? 'did not run'}`;
+}
+
+function plant(copy, bug) {
+  const path = join(copy, bug.file);
+  const source = readFileSync(path, 'utf8');
+  if (source.split(bug.find).length !== 2) {
+    throw new Error(`cannot plant "${bug.name}": its text does not stand exactly once in ${bug.file}; mend scripts/planted-bugs.mjs`);
+  }
+  writeFileSync(path, source.replace(bug.find, () => bug.replace));
+  try {
+    const compiled = compile(copy);
+    if (compiled.status !== 0) throw new Error(`"${bug.name}" does not compile:\n${compiled.stdout}`);
+    return CHECKS.map(([name, argv]) => {
+      const result = run(copy, argv);
+      return { name, noticed: result.status !== 0, words: result.status === 0 ? '' : words(name, result) };
+    });
+  } finally {
+    writeFileSync(path, source);
+  }
+}
+
+const { values } = parseArgs({ options: { only: { type: 'string', default: '' } } });
+const copy = makeCopy();
+let missed = 0;
+try {
+  compile(copy);
+  const sane = CHECKS.map(([name, argv]) => [name, run(copy, argv)]).filter(([, result]) => result.status !== 0);
+  if (sane.length > 0) throw new Error(`without any bug ${sane.map(([name]) => name).join(', ')} already fail`);
+  process.stdout.write('| planted | noticed by | what it said |\n|---|---|---|\n');
+  for (const bug of BUGS.filter(({ name }) => name.includes(values.only))) {
+    const noticed = plant(copy, bug).filter((check) => check.noticed);
+    if (noticed.length === 0) missed++;
+    const by = noticed.map(({ name }) => name).join(', ') || '**nothing**';
+    process.stdout.write(`| ${bug.name} | ${by} | ${noticed.map((check) => `${check.name}: ${check.words}`).join('<br>')} |\n`);
+  }
+} finally {
+  rmSync(copy, { recursive: true, force: true });
+}
+process.exitCode = missed === 0 ? 0 : 1;
