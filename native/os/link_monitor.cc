@@ -37,14 +37,24 @@ std::size_t LinkMonitor::poll(std::span<LinkEvent, kLinkEventsMax> events) noexc
 }
 
 void LinkMonitor::drain() noexcept {
+  // When messages were lost, what they said is asked for afresh; the answer comes on this socket. Not before all else was
+  // read: an overrun socket takes nothing until it is empty.
+  constexpr int kRequestsMax = 16;
+  for (int requests = 0; read_all() && requests < kRequestsMax; ++requests) {
+    if (!request()) return;
+  }
+}
+
+bool LinkMonitor::read_all() noexcept {
   alignas(nlmsghdr) unsigned char buffer[16384];
+  bool lost = false;
   for (;;) {
     const ssize_t got = ::recv(fd_.get(), buffer, sizeof buffer, 0);
     if (got < 0) {
       if (errno == EINTR) continue;
-      // The kernel dropped messages for want of room: what they said is asked for afresh, and answered on this socket.
-      if (errno == ENOBUFS && request().ok()) continue;
-      break;
+      if (errno != ENOBUFS) return lost;
+      lost = true;
+      continue;
     }
     int left = static_cast<int>(got);
     for (auto* message = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) take(*message);

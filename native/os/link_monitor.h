@@ -44,6 +44,8 @@ class LinkMonitor {
  private:
   LinkMonitor(UniqueFd fd, uint32_t interface_index) noexcept : fd_(std::move(fd)), index_(interface_index) {}
   void drain() noexcept;
+  /** True when the kernel had to drop messages. */
+  bool read_all() noexcept;
   void take(const nlmsghdr& message) noexcept;
   Status request() noexcept;
 

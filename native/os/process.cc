@@ -33,8 +33,14 @@ Status disable_core_dumps() noexcept {
 
 Status raise_memlock_limit() noexcept {
   const rlimit all{RLIM_INFINITY, RLIM_INFINITY};
-  if (::setrlimit(RLIMIT_MEMLOCK, &all) < 0) return Error{errno, "lift RLIMIT_MEMLOCK"};
-  return {};
+  if (::setrlimit(RLIMIT_MEMLOCK, &all) == 0) return {};
+  const Error refused{errno, "lift RLIMIT_MEMLOCK"};
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_MEMLOCK, &limit) == 0) {
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_MEMLOCK, &limit);
+  }
+  return refused;
 }
 
 // — capabilities —
@@ -93,6 +99,9 @@ class BorrowedSignal {
     if (::sigaction(ordinary, &handler, &previous) != 0) return;
     const bool read = raw_sigaction(ordinary, nullptr, &raw) == 0;
     ::sigaction(ordinary, &previous, nullptr);
+    // The handler stands first; what was read there may be a wrapper's (a sanitizer's) that knows the other signal only.
+    void (*const direct)(int) = on_signal;
+    std::memcpy(raw.bytes, &direct, sizeof direct);
     ok_ = read && raw_sigaction(kNumber, &raw, &previous_) == 0;
   }
   BorrowedSignal(const BorrowedSignal&) = delete;
@@ -236,7 +245,8 @@ Result<LockedRegion> LockedRegion::create(std::size_t size) noexcept {
   // Each of these is a protection more, and none is needed to work.
   ::madvise(memory, rounded, MADV_DONTDUMP);
   ::madvise(memory, rounded, MADV_WIPEONFORK);
-  const bool locked = ::mlock(memory, rounded) == 0;
+  // By system call: a sanitizer makes nothing of the library's mlock, and says that it worked.
+  const bool locked = ::syscall(SYS_mlock, memory, rounded) == 0;
   return LockedRegion(static_cast<uint8_t*>(memory), rounded, locked);
 }
 

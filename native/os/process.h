@@ -12,7 +12,8 @@ namespace warren {
 /** No core dump of this process and no ptrace by processes of the same user: PR_SET_DUMPABLE 0 and RLIMIT_CORE 0. */
 Status disable_core_dumps() noexcept;
 
-/** Lifts RLIMIT_MEMLOCK, so that keys can still be locked after capabilities are dropped. EPERM without CAP_SYS_RESOURCE; not fatal. */
+/** Lifts RLIMIT_MEMLOCK, so that keys can still be locked after capabilities are dropped. EPERM without CAP_SYS_RESOURCE: then it
+ *  is raised as far as it goes, and LockedRegion::locked tells whether that was enough. */
 Status raise_memlock_limit() noexcept;
 
 /**
