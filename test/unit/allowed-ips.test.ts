@@ -191,9 +191,10 @@ describe('cryptokey routing', () => {
             ),
       );
     }
-    const started = performance.now();
+    const started = process.cpuUsage();
     for (let i = 0; i < count; i++) table.insert(texts[i] as IpPrefix, i);
-    expect(performance.now() - started).toBeLessThan(1000);
+    // Processor time, so that busy neighbours do not count. 0.2 s on a quiet machine.
+    expect(process.cpuUsage(started).user / 1000).toBeLessThan(1000);
     expect(table.size).toBe(count);
     for (let i = 0; i < count; i += 7) {
       const { bytes } = prefixParts(texts[i] as IpPrefix);
