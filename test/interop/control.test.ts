@@ -24,17 +24,29 @@ describe.skipIf(!CAN_RUN)(`wg drives ${SUBJECT}:`, () => {
   const interfaceSection = `[Interface]\nPrivateKey = ${own.privateKey}\nListenPort = 41000\nFwMark = 0x20\n`;
 
   beforeAll(async () => {
-    lab = await Lab.open('wgtool');
+    lab = Lab.open('wgtool');
     engine = await Engine.start(await lab.host('x'), SUBJECT);
   });
   afterAll(() => lab?.close());
 
   it('set stores every setting and show gives it back', async () => {
     await wgSet(engine, 'private-key', secretFile(engine, own.privateKey), 'listen-port', '41000', 'fwmark', '0x20');
-    const settings = ['preshared-key', secretFile(engine, presharedKey), 'endpoint', '[fd09::2]:999', 'persistent-keepalive', '25'];
+    const settings = [
+      'preshared-key',
+      secretFile(engine, presharedKey),
+      'endpoint',
+      '[fd09::2]:999',
+      'persistent-keepalive',
+      '25',
+    ];
     await wgSet(engine, 'peer', a.publicKey, ...settings, 'allowed-ips', '10.0.0.5/32,192.168.7.9/24,fd00::5/64');
     const dump = await wgDump(engine);
-    expect(dump).toMatchObject({ privateKey: own.privateKey, publicKey: own.publicKey, listenPort: 41_000, fwmark: '0x20' });
+    expect(dump).toMatchObject({
+      privateKey: own.privateKey,
+      publicKey: own.publicKey,
+      listenPort: 41_000,
+      fwmark: '0x20',
+    });
     expect(dump.peers).toHaveLength(1);
     expect(dump.peers[0]).toMatchObject({
       publicKey: a.publicKey,
@@ -48,7 +60,11 @@ describe.skipIf(!CAN_RUN)(`wg drives ${SUBJECT}:`, () => {
   });
 
   it('setconf replaces everything, and what showconf prints sets it up again', async () => {
-    await wgConfigure(engine, 'setconf', `${interfaceSection}${peerSection(b, 'AllowedIPs = 10.1.0.0/16, fd01::/32', 'Endpoint = 10.9.9.9:7')}`);
+    await wgConfigure(
+      engine,
+      'setconf',
+      `${interfaceSection}${peerSection(b, 'AllowedIPs = 10.1.0.0/16, fd01::/32', 'Endpoint = 10.9.9.9:7')}`,
+    );
     const before = await wgDump(engine);
     expect(before.peers.map(({ publicKey }) => publicKey)).toEqual([b.publicKey]);
     const shown = await engine.host.must(['wg', 'showconf', engine.interfaceName]);
@@ -62,23 +78,53 @@ describe.skipIf(!CAN_RUN)(`wg drives ${SUBJECT}:`, () => {
     await wgConfigure(engine, 'addconf', peerSection(c, 'AllowedIPs = 10.1.0.0/16, 10.2.0.0/16'));
     const { peers } = await wgDump(engine);
     expect(peers.find(({ publicKey }) => publicKey === b.publicKey)?.allowedIps).toEqual(['fd01::/32']);
-    expect(new Set(peers.find(({ publicKey }) => publicKey === c.publicKey)?.allowedIps)).toEqual(new Set(['10.1.0.0/16', '10.2.0.0/16']));
+    expect(new Set(peers.find(({ publicKey }) => publicKey === c.publicKey)?.allowedIps)).toEqual(
+      new Set(['10.1.0.0/16', '10.2.0.0/16']),
+    );
     await wgSet(engine, 'peer', c.publicKey, 'remove');
     const [left] = (await wgDump(engine)).peers;
     expect(left?.allowedIps).toEqual(['fd01::/32']);
   });
 
   it('syncconf brings in what is new, takes out what is gone and leaves the rest alone', async () => {
-    await wgConfigure(engine, 'syncconf', `${interfaceSection}${peerSection(a, 'AllowedIPs = 10.3.0.0/16')}${peerSection(b, 'AllowedIPs = fd01::/32', 'Endpoint = 10.9.9.9:7')}`);
-    expect(new Set((await wgDump(engine)).peers.map(({ publicKey }) => publicKey))).toEqual(new Set([a.publicKey, b.publicKey]));
+    await wgConfigure(
+      engine,
+      'syncconf',
+      `${interfaceSection}${peerSection(a, 'AllowedIPs = 10.3.0.0/16')}${peerSection(b, 'AllowedIPs = fd01::/32', 'Endpoint = 10.9.9.9:7')}`,
+    );
+    expect(new Set((await wgDump(engine)).peers.map(({ publicKey }) => publicKey))).toEqual(
+      new Set([a.publicKey, b.publicKey]),
+    );
     await wgConfigure(engine, 'syncconf', `${interfaceSection}${peerSection(a, 'AllowedIPs = 10.4.0.0/16')}`);
     const { peers } = await wgDump(engine);
-    expect(peers.map(({ publicKey, allowedIps }) => ({ publicKey, allowedIps }))).toEqual([{ publicKey: a.publicKey, allowedIps: ['10.4.0.0/16'] }]);
+    expect(peers.map(({ publicKey, allowedIps }) => ({ publicKey, allowedIps }))).toEqual([
+      { publicKey: a.publicKey, allowedIps: ['10.4.0.0/16'] },
+    ]);
   });
 
   it('set clears what is cleared: preshared key, keepalive, mark, allowed-ips', async () => {
-    await wgSet(engine, 'fwmark', 'off', 'peer', a.publicKey, 'preshared-key', secretFile(engine, presharedKey), 'persistent-keepalive', '9');
-    await wgSet(engine, 'peer', a.publicKey, 'preshared-key', '/dev/null', 'persistent-keepalive', 'off', 'allowed-ips', '');
+    await wgSet(
+      engine,
+      'fwmark',
+      'off',
+      'peer',
+      a.publicKey,
+      'preshared-key',
+      secretFile(engine, presharedKey),
+      'persistent-keepalive',
+      '9',
+    );
+    await wgSet(
+      engine,
+      'peer',
+      a.publicKey,
+      'preshared-key',
+      '/dev/null',
+      'persistent-keepalive',
+      'off',
+      'allowed-ips',
+      '',
+    );
     const dump = await wgDump(engine);
     expect(dump.fwmark).toBe('off');
     expect(dump.peers[0]).toMatchObject({ presharedKey: null, persistentKeepalive: 0, allowedIps: [] });
@@ -105,7 +151,7 @@ describe.skipIf(!CAN_RUN)(`${SUBJECT} changes while it runs:`, () => {
   let pair: Pair;
 
   beforeAll(async () => {
-    lab = await Lab.open('live');
+    lab = Lab.open('live');
     pair = await Pair.open(lab, { left: SUBJECT, right: 'wireguard-go' });
     await pair.meetBoth();
     await untilAnswers(pair.left.host, pair.right.inner4, 3_000);
@@ -158,7 +204,7 @@ describe.skipIf(!CAN_RUN)(`wg-quick with ${SUBJECT} in WG_QUICK_USERSPACE_IMPLEM
   const env = { WG_QUICK_USERSPACE_IMPLEMENTATION: SUBJECT === 'warren' ? WARREN_DROP_IN : 'wireguard-go' };
 
   beforeAll(async () => {
-    lab = await Lab.open('quick');
+    lab = Lab.open('quick');
     home = await lab.host('home');
     exit = await lab.host('exit');
     await lab.link(
@@ -167,7 +213,8 @@ describe.skipIf(!CAN_RUN)(`wg-quick with ${SUBJECT} in WG_QUICK_USERSPACE_IMPLEM
     );
     // The endpoint and a host of the internet stand behind the default route, so only the mark keeps the tunnel's own
     // datagrams out of the tunnel.
-    for (const address of ['203.0.113.9/32', '198.51.100.7/32', '2001:db8::7/128']) await exit.addAddress('lo', address);
+    for (const address of ['203.0.113.9/32', '198.51.100.7/32', '2001:db8::7/128'])
+      await exit.addAddress('lo', address);
     await home.must(['ip', 'route', 'add', 'default', 'via', '10.9.0.2']);
     await home.must(['ip', '-6', 'route', 'add', 'default', 'via', 'fd09::2']);
     exitEngine = await Engine.start(exit, 'wireguard-go');
@@ -197,7 +244,11 @@ describe.skipIf(!CAN_RUN)(`wg-quick with ${SUBJECT} in WG_QUICK_USERSPACE_IMPLEM
     await home.must(['wg-quick', 'up', path], { env });
     expect(readFileSync(note, 'utf8')).toBe(`up ${name}\n`);
     expect((await home.must(['wg', 'show', name, 'fwmark'])).trim()).toBe('0xca6c');
-    const plain = await PacketCounter.open(home, 'output', 'oifname eth0 meta l4proto { icmp, ipv6-icmp } ip daddr 198.51.100.7');
+    const plain = await PacketCounter.open(
+      home,
+      'output',
+      'oifname eth0 meta l4proto { icmp, ipv6-icmp } ip daddr 198.51.100.7',
+    );
     await untilAnswers(home, '198.51.100.7', 5_000);
     expect((await ping(home, '2001:db8::7', { count: 3 })).received).toBe(3);
     expect(await plain.packets()).toBe(0);
@@ -217,7 +268,7 @@ describe.skipIf(!CAN_RUN)(`${SUBJECT} ends`, () => {
   let pair: Pair;
 
   beforeAll(async () => {
-    lab = await Lab.open('ends');
+    lab = Lab.open('ends');
     pair = await Pair.open(lab, { left: SUBJECT, right: 'wireguard-go' });
   });
   afterAll(() => lab?.close());
@@ -239,7 +290,13 @@ describe.skipIf(!CAN_RUN)(`${SUBJECT} ends`, () => {
     expect(existsSync(engine.socketPath)).toBe(false);
     expect(left.host.pids()).toEqual([]);
     left.engine = await Engine.start(left.host, SUBJECT);
-    await wgSet(left.engine, 'listen-port', `${left.port}`, 'private-key', secretFile(left.engine, left.keys.privateKey));
+    await wgSet(
+      left.engine,
+      'listen-port',
+      `${left.port}`,
+      'private-key',
+      secretFile(left.engine, left.keys.privateKey),
+    );
     await left.host.addAddress(left.engine.interfaceName, `${left.inner4}/24`);
   });
 
@@ -253,7 +310,9 @@ describe.skipIf(!CAN_RUN)(`${SUBJECT} ends`, () => {
 
   it('not, when a second one is started for the same interface: that one is refused', async () => {
     const { engine, host } = pair.left;
-    await expect(Engine.start(host, SUBJECT, { interfaceName: engine.interfaceName })).rejects.toThrow(/ended at its start/);
+    await expect(Engine.start(host, SUBJECT, { interfaceName: engine.interfaceName })).rejects.toThrow(
+      /ended at its start/,
+    );
     expect(engine.alive).toBe(true);
     expect((await wgDump(engine)).peers).toEqual([]);
   });

@@ -8,7 +8,7 @@ import { type Host, Lab } from './lib/lab.ts';
 import { answers, iperf3, PacketCounter, ping, untilAnswers } from './lib/measure.ts';
 import { Pair } from './lib/pair.ts';
 import { CAN_RUN, SUBJECT } from './lib/subject.ts';
-import { makeKeys, onlyPeer, secretFile, wgDump, wgSet } from './lib/wg.ts';
+import { makeKeys, type onlyPeer, secretFile, wgDump, wgSet } from './lib/wg.ts';
 
 const FIRST_ANSWER_MS = 3_000;
 const TUNNEL_PORT = 51_821;
@@ -36,8 +36,12 @@ describe.skipIf(!CAN_RUN).each([
   afterAll(() => lab?.close());
 
   it(`answers with cookies and lets ${friend} through`, async () => {
-    lab = await Lab.open(name);
-    const hosts = { victim: await lab.host('victim'), friend: await lab.host('friend'), crowd: await lab.host('crowd') };
+    lab = Lab.open(name);
+    const hosts = {
+      victim: await lab.host('victim'),
+      friend: await lab.host('friend'),
+      crowd: await lab.host('crowd'),
+    };
     const sources = Array.from({ length: 64 }, (_, index) => `10.9.1.${index + 1}`);
     await lab.bridge('hub', [
       { host: hosts.victim, device: 'eth0', addresses: ['10.9.0.1/16'] },
@@ -47,9 +51,21 @@ describe.skipIf(!CAN_RUN).each([
     const target = await node(hosts.victim, victim, '10.100.0.1/24');
     const visitor = await node(hosts.friend, friend, '10.100.0.2/24');
     await wgSet(target.engine, 'peer', visitor.publicKey, 'allowed-ips', '10.100.0.2/32');
-    await wgSet(visitor.engine, 'peer', target.publicKey, 'allowed-ips', '10.100.0.1/32', 'endpoint', `10.9.0.1:${TUNNEL_PORT}`);
+    await wgSet(
+      visitor.engine,
+      'peer',
+      target.publicKey,
+      'allowed-ips',
+      '10.100.0.1/32',
+      'endpoint',
+      `10.9.0.1:${TUNNEL_PORT}`,
+    );
 
-    const flood = await Flood.start(hosts.crowd, { address: '10.9.0.1', port: TUNNEL_PORT, publicKey: target.publicKey }, sources);
+    const flood = await Flood.start(
+      hosts.crowd,
+      { address: '10.9.0.1', port: TUNNEL_PORT, publicKey: target.publicKey },
+      sources,
+    );
     // A cookie costs one round of REKEY_TIMEOUT; chance may cost a second one.
     await untilAnswers(hosts.friend, '10.100.0.1', 12_000);
     expect((await ping(hosts.friend, '10.100.0.1', { count: 10, waitSeconds: 2 })).received).toBeGreaterThanOrEqual(9);
@@ -67,7 +83,7 @@ describe.skipIf(!CAN_RUN)(`${SUBJECT} as a hub`, () => {
   afterAll(() => lab?.close());
 
   it('serves ten peers of three implementations, which reach one another through it', async () => {
-    lab = await Lab.open('star');
+    lab = Lab.open('star');
     const kinds: readonly Implementation[] = ['wireguard-go', 'wireguard-go-latest', SUBJECT];
     const hub = await lab.host('center');
     const spokes = await Promise.all(Array.from({ length: 10 }, (_, index) => lab.host(`spoke${index}`)));
@@ -81,7 +97,15 @@ describe.skipIf(!CAN_RUN)(`${SUBJECT} as a hub`, () => {
     for (const [index, host] of spokes.entries()) {
       const spoke = await node(host, kinds[index % kinds.length] as Implementation, `10.100.0.${index + 1}/24`);
       await wgSet(center.engine, 'peer', spoke.publicKey, 'allowed-ips', `10.100.0.${index + 1}/32`);
-      await wgSet(spoke.engine, 'peer', center.publicKey, 'allowed-ips', '10.100.0.0/24', 'endpoint', `10.9.0.100:${TUNNEL_PORT}`);
+      await wgSet(
+        spoke.engine,
+        'peer',
+        center.publicKey,
+        'allowed-ips',
+        '10.100.0.0/24',
+        'endpoint',
+        `10.9.0.100:${TUNNEL_PORT}`,
+      );
       nodes.push(spoke);
     }
     await Promise.all(nodes.map(({ host }) => untilAnswers(host, '10.100.0.100', 5_000)));
@@ -100,7 +124,7 @@ describe.skipIf(!CAN_RUN)(`${SUBJECT} and wireguard-go on a cable of 9080 bytes`
   let pair: Pair;
 
   beforeAll(async () => {
-    lab = await Lab.open('mtu');
+    lab = Lab.open('mtu');
     pair = await Pair.open(lab, { left: SUBJECT, right: 'wireguard-go', linkMtu: 9_080 });
     await pair.meetBoth({ outer: 6 });
     await untilAnswers(pair.left.host, pair.right.inner4, FIRST_ANSWER_MS);
@@ -108,26 +132,31 @@ describe.skipIf(!CAN_RUN)(`${SUBJECT} and wireguard-go on a cable of 9080 bytes`
   afterAll(() => lab?.close());
 
   // 80 bytes of outer IPv6, UDP and WireGuard: each MTU fills the cable to its last byte, so padding past it would show.
-  it.each([1_280, 1_420, 8_920, 9_000])('carry packets of exactly the tunnel MTU %i, changed while it runs', async (mtu) => {
-    const { left, right } = pair;
-    for (const side of [left, right]) {
-      await side.host.must(['ip', 'link', 'set', side.device, 'mtu', `${mtu + 80}`]);
-      await side.host.must(['ip', 'link', 'set', side.engine.interfaceName, 'mtu', `${mtu}`]);
-    }
-    for (const [from, to] of [
-      [left, right],
-      [right, left],
-    ] as const) {
-      const whole = { count: 3, dontFragment: true, intervalSeconds: 0.02 };
-      expect((await ping(from.host, to.inner4, { ...whole, size: mtu - 28 })).received).toBe(3);
-      expect((await ping(from.host, to.inner6, { ...whole, size: mtu - 48 })).received).toBe(3);
-      const tcp = await iperf3(from.host, to.host, to.inner4, { bytes: 8_000_000 });
-      expect(tcp.bytesSent).toBeGreaterThanOrEqual(8_000_000);
-      expect(tcp.bytes).toBeGreaterThan(1_000_000);
-      // Fragments of a larger packet must pass as well.
-      expect((await ping(from.host, to.inner4, { count: 3, size: mtu + 700, intervalSeconds: 0.02 })).received).toBe(3);
-    }
-  });
+  it.each([1_280, 1_420, 8_920, 9_000])(
+    'carry packets of exactly the tunnel MTU %i, changed while it runs',
+    async (mtu) => {
+      const { left, right } = pair;
+      for (const side of [left, right]) {
+        await side.host.must(['ip', 'link', 'set', side.device, 'mtu', `${mtu + 80}`]);
+        await side.host.must(['ip', 'link', 'set', side.engine.interfaceName, 'mtu', `${mtu}`]);
+      }
+      for (const [from, to] of [
+        [left, right],
+        [right, left],
+      ] as const) {
+        const whole = { count: 3, dontFragment: true, intervalSeconds: 0.02 };
+        expect((await ping(from.host, to.inner4, { ...whole, size: mtu - 28 })).received).toBe(3);
+        expect((await ping(from.host, to.inner6, { ...whole, size: mtu - 48 })).received).toBe(3);
+        const tcp = await iperf3(from.host, to.host, to.inner4, { bytes: 8_000_000 });
+        expect(tcp.bytesSent).toBeGreaterThanOrEqual(8_000_000);
+        expect(tcp.bytes).toBeGreaterThan(1_000_000);
+        // Fragments of a larger packet must pass as well.
+        expect((await ping(from.host, to.inner4, { count: 3, size: mtu + 700, intervalSeconds: 0.02 })).received).toBe(
+          3,
+        );
+      }
+    },
+  );
 });
 
 describe.skipIf(!CAN_RUN)(`${SUBJECT}, sent inner packets with a false source,`, () => {
@@ -135,7 +164,7 @@ describe.skipIf(!CAN_RUN)(`${SUBJECT}, sent inner packets with a false source,`,
   let pair: Pair;
 
   beforeAll(async () => {
-    lab = await Lab.open('spoof');
+    lab = Lab.open('spoof');
     pair = await Pair.open(lab, { left: SUBJECT, right: 'wireguard-go' });
     await pair.meetBoth();
     await untilAnswers(pair.left.host, pair.right.inner4, FIRST_ANSWER_MS);

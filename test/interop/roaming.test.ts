@@ -31,7 +31,7 @@ describe.skipIf(!CAN_RUN).concurrent.each(CASES)(`${SUBJECT} with $peer`, ({ pee
   let pair: Pair;
 
   beforeAll(async () => {
-    lab = await Lab.open(name);
+    lab = Lab.open(name);
     pair = await Pair.open(lab, { left: SUBJECT, right: peer });
   }, 300_000);
   afterAll(() => lab?.close());
@@ -99,7 +99,7 @@ describe.skipIf(!CAN_RUN)(`${SUBJECT} with several addresses`, () => {
   let pair: Pair;
 
   beforeAll(async () => {
-    lab = await Lab.open('sticky');
+    lab = Lab.open('sticky');
     pair = await Pair.open(lab, { left: SUBJECT, right: 'wireguard-go' });
   });
   afterAll(() => lab?.close());
@@ -117,7 +117,11 @@ describe.skipIf(!CAN_RUN)(`${SUBJECT} with several addresses`, () => {
       await wgSet(right.engine, 'peer', left.keys.publicKey, 'endpoint', endpoint);
       const family = addressed.includes(':') ? 'ip6' : 'ip';
       const fromThere = await PacketCounter.open(left.host, 'output', `${family} saddr ${addressed} udp sport 51821`);
-      const fromElsewhere = await PacketCounter.open(left.host, 'output', `${family} saddr != ${addressed} udp sport 51821`);
+      const fromElsewhere = await PacketCounter.open(
+        left.host,
+        'output',
+        `${family} saddr != ${addressed} udp sport 51821`,
+      );
       await untilAnswers(right.host, left.inner4, FIRST_ANSWER_MS);
       expect((await ping(right.host, left.inner4, { count: 5 })).received).toBe(5);
       expect((await ping(left.host, right.inner4, { count: 5 })).received).toBe(5);
@@ -125,7 +129,11 @@ describe.skipIf(!CAN_RUN)(`${SUBJECT} with several addresses`, () => {
       expect(await fromElsewhere.packets()).toBe(0);
       await fromThere.close();
       await fromElsewhere.close();
-      await until('the peer shows the address it uses', 1_000, async () => (await onlyPeer(right.engine)).endpoint === endpoint);
+      await until(
+        'the peer shows the address it uses',
+        1_000,
+        async () => (await onlyPeer(right.engine)).endpoint === endpoint,
+      );
     }
   });
 });

@@ -39,7 +39,7 @@ describe.skipIf(!CAN_RUN).each(CASES)(`${SUBJECT} with $peers peers`, (limits) =
   let engine: Engine;
 
   beforeAll(async () => {
-    lab = await Lab.open(`scale${limits.peers}`);
+    lab = Lab.open(`scale${limits.peers}`);
     engine = await Engine.start(await lab.host('x'), SUBJECT);
   });
   afterAll(() => lab?.close());

@@ -55,14 +55,18 @@ async function buildNewest(): Promise<boolean> {
       return 'ours' as const;
     } catch {
       // A lock older than any build belongs to a process that was killed.
-      if (existsSync(lock) && Date.now() - statSync(lock).mtimeMs > BUILD_LIMIT_MS) rmSync(lock, { recursive: true, force: true });
+      if (existsSync(lock) && Date.now() - statSync(lock).mtimeMs > BUILD_LIMIT_MS)
+        rmSync(lock, { recursive: true, force: true });
       return null;
     }
   });
   if (locked === 'theirs') return true;
   try {
     const bin = join(NEWEST_DIRECTORY, `build-${process.pid}`);
-    const built = await run(['go', 'install', `${NEWEST_MODULE}@latest`], { env: { GOBIN: bin }, timeoutMs: BUILD_LIMIT_MS });
+    const built = await run(['go', 'install', `${NEWEST_MODULE}@latest`], {
+      env: { GOBIN: bin },
+      timeoutMs: BUILD_LIMIT_MS,
+    });
     if (built.code !== 0) return false;
     const info = await run(['go', 'version', '-m', join(bin, 'wireguard')]);
     writeFileSync(NEWEST_VERSION_FILE, /\bmod\s+\S+\s+(\S+)/.exec(info.stdout)?.[1] ?? 'unknown');
@@ -84,7 +88,11 @@ async function resolveProgram(implementation: Implementation): Promise<Program> 
     case 'warren':
       return { label: 'warren', command: [process.execPath, WARREN, 'wg'], env: { LOG_LEVEL: 'error' } };
     case 'wireguard-go':
-      return { label: `wireguard-go ${await debianVersion()} (Debian)`, command: ['wireguard-go'], env: GO_ENVIRONMENT };
+      return {
+        label: `wireguard-go ${await debianVersion()} (Debian)`,
+        command: ['wireguard-go'],
+        env: GO_ENVIRONMENT,
+      };
     case 'wireguard-go-latest': {
       if (!(await buildNewest())) {
         return {
@@ -216,7 +224,7 @@ export class Engine {
   }
 
   /** Waits for the end of the process; throws when it goes on. */
-  async untilEnded(deadlineMs: number): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+  untilEnded(deadlineMs: number): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
     return until(`${this.implementation} on ${this.interfaceName} ends`, deadlineMs, () => this.#ended);
   }
 
@@ -224,7 +232,11 @@ export class Engine {
   async crash(): Promise<void> {
     this.signal('SIGKILL');
     await this.untilEnded(5_000);
-    await until(`${this.interfaceName} is gone`, 5_000, async () => !(await this.host.hasInterface(this.interfaceName)));
+    await until(
+      `${this.interfaceName} is gone`,
+      5_000,
+      async () => !(await this.host.hasInterface(this.interfaceName)),
+    );
   }
 
   async stop(): Promise<void> {

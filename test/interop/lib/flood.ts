@@ -36,12 +36,18 @@ export class Flood {
   /** Resolves once datagrams are on their way. `sources`: addresses of `host`. */
   static async start(host: Host, target: FloodTarget, sources: readonly string[]): Promise<Flood> {
     const path = host.lab.file('flood.bin', '');
-    writeFileSync(path, Buffer.concat(Array.from({ length: DISTINCT_MESSAGES }, () => forgeInitiation(target.publicKey))));
+    writeFileSync(
+      path,
+      Buffer.concat(Array.from({ length: DISTINCT_MESSAGES }, () => forgeInitiation(target.publicKey))),
+    );
     const script = join(REPOSITORY, 'test/interop/lib/flood.mjs');
     const flood = new Flood(
-      host.start([process.execPath, script, path, `${INITIATION_BYTES}`, target.address, `${target.port}`, ...sources], {
-        stdin: 'pipe',
-      }),
+      host.start(
+        [process.execPath, script, path, `${INITIATION_BYTES}`, target.address, `${target.port}`, ...sources],
+        {
+          stdin: 'pipe',
+        },
+      ),
     );
     await until('the flood begins', 10_000, () => flood.#text.includes('flooding\n'));
     return flood;

@@ -81,7 +81,7 @@ export class Lab {
   }
 
   /** `name`: lower-case letters and digits; unique among the laboratories open in this process. */
-  static async open(name: string): Promise<Lab> {
+  static open(name: string): Lab {
     if (!/^[a-z0-9]{1,24}$/.test(name)) throw new Error(`not a laboratory name: ${name}`);
     sweepDeadTests();
     const lab = new Lab(name);
@@ -100,9 +100,23 @@ export class Lab {
 
   /** A virtual cable between two hosts. */
   async link(a: LinkEnd, b: LinkEnd, mtu = 1500): Promise<void> {
-    await a.host.must(
-      ['ip', 'link', 'add', a.device, 'mtu', `${mtu}`, 'type', 'veth', 'peer', 'name', b.device, 'mtu', `${mtu}`, 'netns', b.host.netns],
-    );
+    await a.host.must([
+      'ip',
+      'link',
+      'add',
+      a.device,
+      'mtu',
+      `${mtu}`,
+      'type',
+      'veth',
+      'peer',
+      'name',
+      b.device,
+      'mtu',
+      `${mtu}`,
+      'netns',
+      b.host.netns,
+    ]);
     for (const end of [a, b]) {
       for (const address of end.addresses) await end.host.addAddress(end.device, address);
       await end.host.must(['ip', 'link', 'set', end.device, 'up']);
@@ -133,7 +147,9 @@ export class Lab {
     if (this.#closed) return;
     for (const host of this.#hosts) {
       killAll(namespacePids(host.netns));
-      await until(`no process is left in ${host.netns}`, 5_000, () => namespacePids(host.netns).every((pid) => !isAlive(pid)));
+      await until(`no process is left in ${host.netns}`, 5_000, () =>
+        namespacePids(host.netns).every((pid) => !isAlive(pid)),
+      );
     }
     this.closeNow();
   }
@@ -157,7 +173,10 @@ process.once('exit', () => {
 
 function namespacePids(netns: string): number[] {
   try {
-    const text = execFileSync('ip', ['netns', 'pids', netns], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    const text = execFileSync('ip', ['netns', 'pids', netns], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
     return text.split('\n').filter(Boolean).map(Number);
   } catch {
     return [];

@@ -76,7 +76,11 @@ export class BackgroundPing {
 
   async finish(): Promise<PingResult> {
     this.#child.kill('SIGINT');
-    await until('ping prints its summary', 5_000, () => this.#child.exitCode !== null && /packets transmitted/.test(this.#text));
+    await until(
+      'ping prints its summary',
+      5_000,
+      () => this.#child.exitCode !== null && /packets transmitted/.test(this.#text),
+    );
     return parsePing(this.#text);
   }
 }
@@ -122,7 +126,12 @@ interface Iperf3Json {
 }
 
 /** A client at `client` against a one-shot server at `server`, which listens on `address`. */
-export async function iperf3(client: Host, server: Host, address: string, options: Iperf3Options = {}): Promise<Iperf3Result> {
+export async function iperf3(
+  client: Host,
+  server: Host,
+  address: string,
+  options: Iperf3Options = {},
+): Promise<Iperf3Result> {
   const port = `${options.port ?? 5201}`;
   const seconds = options.seconds ?? 2;
   const listener = server.start(['iperf3', '-s', '-1', '-B', address, '-p', port, '--forceflush']);
@@ -163,7 +172,11 @@ function parseIperf3(text: string): Iperf3Result {
     retransmits: json.end.sum_sent?.retransmits ?? 0,
     lostPackets: json.end.sum?.lost_packets ?? 0,
     packets: json.end.sum?.packets ?? 0,
-    intervals: json.intervals.map(({ sum }) => ({ start: sum.start, end: sum.end, bitsPerSecond: sum.bits_per_second })),
+    intervals: json.intervals.map(({ sum }) => ({
+      start: sum.start,
+      end: sum.end,
+      bitsPerSecond: sum.bits_per_second,
+    })),
   };
 }
 

@@ -67,7 +67,11 @@ export class Pair {
   /** Engines run and have keys, ports and inner addresses; neither knows the other yet. */
   static async open(lab: Lab, options: PairOptions): Promise<Pair> {
     const env = options.env ?? {};
-    const side = async (name: string, implementation: Implementation, number: number): Promise<Omit<Side, 'engine'>> => ({
+    const side = async (
+      name: string,
+      implementation: Implementation,
+      number: number,
+    ): Promise<Omit<Side, 'engine'>> => ({
       host: await lab.host(name),
       keys: makeKeys(),
       implementation,
@@ -100,7 +104,8 @@ export class Pair {
     await wgSet(side.engine, 'peer', other.keys.publicKey, 'remove');
     const settings = ['allowed-ips', (options.allowedIps ?? [`${other.inner4}/32`, `${other.inner6}/128`]).join(',')];
     if (options.endpoint !== false) settings.push('endpoint', endpointOf(other, options.outer ?? 4));
-    if (options.presharedKey !== undefined) settings.push('preshared-key', secretFile(side.engine, options.presharedKey));
+    if (options.presharedKey !== undefined)
+      settings.push('preshared-key', secretFile(side.engine, options.presharedKey));
     if (options.keepaliveSeconds !== undefined) settings.push('persistent-keepalive', `${options.keepaliveSeconds}`);
     await wgSet(side.engine, 'peer', other.keys.publicKey, ...settings);
   }

@@ -67,7 +67,9 @@ export async function must(command: readonly string[], options: RunOptions = {})
   const result = await run(command, options);
   if (result.code !== 0) {
     const where = options.netns === undefined ? '' : ` in ${options.netns}`;
-    throw new Error(`\`${command.join(' ')}\`${where} ended with ${result.code}: ${result.stderr}${result.stdout}`.trim());
+    throw new Error(
+      `\`${command.join(' ')}\`${where} ended with ${result.code}: ${result.stderr}${result.stdout}`.trim(),
+    );
   }
   return result.stdout;
 }
