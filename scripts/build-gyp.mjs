@@ -20,7 +20,7 @@ for (const name of LINKED) symlinkSync(join('..', name), join(directory, name));
 const headers = nodeDirectory({ preferPackage: process.argv.includes('--node-api-headers') });
 process.stdout.write(`headers: ${headers}\n`);
 const gyp = join(root, 'node_modules', 'node-gyp', 'bin', 'node-gyp.js');
-const args = [gyp, 'rebuild', '--release', `--nodedir=${headers}`, `--jobs=${process.env.WARREN_JOBS ?? 2}`];
+const args = [gyp, 'rebuild', '--release', '--loglevel=warn', `--nodedir=${headers}`, `--jobs=${process.env.WARREN_JOBS ?? 2}`];
 // What the user's npm settings say about headers and builds must not lead elsewhere.
 const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_(config|package_config)_/i.test(name)));
 const { code } = await run(process.execPath, args, { cwd: directory, env });

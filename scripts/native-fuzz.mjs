@@ -40,7 +40,7 @@ const env = { ...process.env, UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1
 
 if (!hasCommand('clang++')) fail('libFuzzer needs clang++, which is not here', 'node scripts/setup.mjs --for test');
 for (const [command, ...args] of [
-  ['cmake', '-S', source, '-B', build, ...toolchain()],
+  ['cmake', '-S', source, '-B', build, ...toolchain({ clang: true })],
   ['cmake', '--build', build, '--parallel', process.env.WARREN_JOBS ?? '2'],
 ]) {
   const { code } = await run(command, args, { cwd: root, env });

@@ -3,7 +3,7 @@
 
 import { join } from 'node:path';
 import { root } from './lib/files.mjs';
-import { hasCommand, toolchain } from './lib/native.mjs';
+import { toolchain } from './lib/native.mjs';
 import { privileged } from './lib/privilege.mjs';
 import { endChildrenOnSignals, run } from './lib/process.mjs';
 
@@ -34,7 +34,6 @@ const commands = [
   ['cmake', '--build', build, '--parallel', jobs],
   privileged(['ctest', '--test-dir', build, '--output-on-failure', '--no-tests=error', '--parallel', jobs]),
 ];
-if (!hasCommand('clang++')) process.stdout.write('no clang++: building with the default compiler\n');
 for (const [command, ...args] of commands) {
   const { code } = await run(command, args, { cwd: root, env });
   if (code !== 0) {

@@ -52,9 +52,14 @@ function plant(copy, bug) {
   const path = join(copy, bug.file);
   const source = readFileSync(path, 'utf8');
   if (source.split(bug.find).length !== 2) {
-    throw new Error(`cannot plant "${bug.name}": its text does not stand exactly once in ${bug.file}; mend scripts/planted-bugs.mjs`);
+    throw new Error(
+      `cannot plant "${bug.name}": its text does not stand exactly once in ${bug.file}; mend scripts/planted-bugs.mjs`,
+    );
   }
-  writeFileSync(path, source.replace(bug.find, () => bug.replace));
+  writeFileSync(
+    path,
+    source.replace(bug.find, () => bug.replace),
+  );
   try {
     const compiled = compile(copy);
     if (compiled.status !== 0) throw new Error(`"${bug.name}" does not compile:\n${compiled.stdout}`);
@@ -79,7 +84,9 @@ try {
     const noticed = plant(copy, bug).filter((check) => check.noticed);
     if (noticed.length === 0) missed++;
     const by = noticed.map(({ name }) => name).join(', ') || '**nothing**';
-    process.stdout.write(`| ${bug.name} | ${by} | ${noticed.map((check) => `${check.name}: ${check.words}`).join('<br>')} |\n`);
+    process.stdout.write(
+      `| ${bug.name} | ${by} | ${noticed.map((check) => `${check.name}: ${check.words}`).join('<br>')} |\n`,
+    );
   }
 } finally {
   rmSync(copy, { recursive: true, force: true });

@@ -37,7 +37,8 @@ export const BUGS = [
     name: 'the responder sends with the new keypair before it is confirmed',
     file: 'src/dataplane/reference/keypairs.ts',
     find: '    const displaced = [this.previous, this.next];\n    this.previous = null;\n    this.next = keypair;',
-    replace: '    const displaced = [this.previous, this.next];\n    this.previous = this.current;\n    this.next = null;\n    this.current = keypair;',
+    replace:
+      '    const displaced = [this.previous, this.next];\n    this.previous = this.current;\n    this.next = null;\n    this.current = keypair;',
   },
   {
     name: 'the previous keypair is dropped at once when a new one is installed',
@@ -48,7 +49,7 @@ export const BUGS = [
   {
     name: 'the queue is not flushed when an attempt is given up',
     file: 'src/wireguard/attempts.ts',
-    find: "    this.end(peer);\n    plane.dropStaged(peer.slot, { unreachable: true }, now);\n    if (!heard)",
+    find: '    this.end(peer);\n    plane.dropStaged(peer.slot, { unreachable: true }, now);\n    if (!heard)',
     replace: '    this.end(peer);\n    if (!heard)',
   },
   {
@@ -73,7 +74,8 @@ export const BUGS = [
     name: 'a failed response destroys the pending handshake',
     file: 'src/wireguard/attempts.ts',
     find: "      this.#context.counters.drop('badResponse');\n      return false;",
-    replace: "      this.#context.counters.drop('badResponse');\n      this.#dropPending(attempt);\n      return false;",
+    replace:
+      "      this.#context.counters.drop('badResponse');\n      this.#dropPending(attempt);\n      return false;",
   },
   {
     name: 'a new handshake begins 15 s after the last receipt although nothing was sent',
