@@ -184,7 +184,8 @@ describe('pure rooms', () => {
 
 describe('house rules', () => {
   test.each([
-    ['no opening comment', 1, 'export const x = 1;\n'],
+    ['opening comment of 0 lines', 1, 'export const x = 1;\n'],
+    ['opening comment of 1 lines', 1, '// Too short.\nexport const x = 1;\n'],
     ['a suppression', 3, `${OPENING}// ${'biome-' + 'ignore'} lint: because\n`],
     ['a suppression', 3, `${OPENING}// ${'@ts-' + 'expect-error'}\n`],
     ['a note of unfinished work', 3, `${OPENING}// ${'TO' + 'DO'} later\n`],
@@ -197,7 +198,7 @@ describe('house rules', () => {
     const check = (files) => node('scripts/check-sources.mjs', ['--root', scratch('house', files)]);
     expect(check({ 'native/a.cc': 'int x;\n' })).toMatchObject({
       code: 1,
-      output: expect.stringContaining('native/a.cc:1: no opening'),
+      output: expect.stringContaining('native/a.cc:1: opening comment of 0 lines'),
     });
     expect(check({})).toMatchObject({ code: 1 });
     expect(check({ 'native/a.cc': `${OPENING}int x;\n` })).toMatchObject({ code: 0 });
