@@ -37,6 +37,11 @@ export function keypairRules(open: (options?: PlaneOptions) => Lab): void {
       current.keepalive();
       before.keepalive();
       expect(lab.drops()).toEqual({ inUnknownIndex: 2 });
+      remote.install();
+      next.keepalive();
+      expect(lab.drops()).toEqual({ inUnknownIndex: 3 });
+      winner.keepalive();
+      expect(lab.drops()).toEqual({ inUnknownIndex: 3 });
     });
 
     it('flushes nothing by itself', () => {
