@@ -102,7 +102,8 @@ Status TunDevice::adopt_first(const TunOptions& options) noexcept {
   if (::ioctl(fd.get(), TUNGETIFF, &request) < 0) return Error{errno, "read the adopted descriptor's interface (TUNGETIFF)"};
   flags_ = static_cast<uint16_t>(request.ifr_flags);
   if ((flags_ & IFF_TUN) == 0) return Error{EINVAL, "adopt a descriptor that is a TAP device, not a TUN"};
-  if ((flags_ & IFF_NO_PI) == 0) return Error{EINVAL, "adopt a descriptor that was opened without IFF_NO_PI"};
+  // Whether it was opened with IFF_NO_PI cannot be read back (IFF_NOFILTER has the same bit); it is the convention of WG_TUN_FD.
+  flags_ |= IFF_NO_PI;
   name_ = std::string(request.ifr_name, ::strnlen(request.ifr_name, IFNAMSIZ));
   const int status = ::fcntl(fd.get(), F_GETFL);
   if (status < 0 || ::fcntl(fd.get(), F_SETFL, status | O_NONBLOCK) < 0) return Error{errno, "make the adopted descriptor non-blocking"};
@@ -119,7 +120,7 @@ Status TunDevice::open_further(const TunOptions& options) noexcept {
     if (!fd) return fd.error();
     ifreq request{};
     std::memcpy(request.ifr_name, name_.data(), name_.size());
-    request.ifr_flags = static_cast<short>(flags_ & (IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE));
+    request.ifr_flags = static_cast<short>(flags_ & (IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE | IFF_NAPI));
     if (::ioctl(fd->get(), TUNSETIFF, &request) < 0) return Error{errno, "attach a further TUN queue (TUNSETIFF)"};
     queues_.push_back(std::move(fd.value()));
   }
