@@ -1,0 +1,98 @@
+// What a command of the command line is, and what all share: arguments by node:util's parseArgs, help made from one
+// description, exit codes, and failures told as what, why and what to do. Commands are in commands/, one file each.
+
+import { type ParseArgsConfig, parseArgs } from 'node:util';
+
+/** Done. */
+export const EXIT_DONE = 0;
+/** It could not be done; standard error says why. */
+export const EXIT_FAILED = 1;
+/** The command was not understood; nothing was done. */
+export const EXIT_USAGE = 2;
+
+/** How a command reaches the outside. */
+export interface CliIo {
+  readonly env: NodeJS.ProcessEnv;
+  /** What the person typed, without `node` and the program's path. */
+  readonly argv: readonly string[];
+  readonly out: (text: string) => void;
+  readonly error: (text: string) => void;
+  /** A person watches standard error. */
+  readonly interactive: boolean;
+}
+
+export interface OptionHelp {
+  /** As a person types it: `--mtu N`. */
+  readonly form: string;
+  readonly text: string;
+}
+
+export interface Command {
+  readonly name: string;
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** What comes after the command's name. */
+  readonly usage: string;
+  /** Paragraphs that the list of options does not say. */
+  readonly details: string;
+  readonly options: readonly OptionHelp[];
+  /** `args`: what came after the command's name. Gives the exit code; throws UsageError. */
+  readonly run: (args: readonly string[], io: CliIo) => number | Promise<number>;
+}
+
+export interface Failure {
+  readonly what: string;
+  readonly why: string;
+  readonly help: string;
+}
+
+/** Wrong arguments: told with a pointer to the help, exit code 2. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+type Options = NonNullable<ParseArgsConfig['options']>;
+
+/** parseArgs, strict, with positional arguments; what it finds wrong becomes a UsageError. */
+export function parseArguments<const T extends Options>(
+  args: readonly string[],
+  options: T,
+): ReturnType<typeof parseArgs<{ args: string[]; options: T; allowPositionals: true; strict: true }>> {
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+    if (!(error instanceof Error) || !code.startsWith('ERR_PARSE_ARGS')) throw error;
+    // Node's own sentence, without its second one about how to write positional arguments with a dash.
+    throw new UsageError((error.message.split('. ')[0] ?? error.message).replace(/\.$/, ''));
+  }
+}
+
+/** A whole number of an option, or `fallback` when it was not given. */
+export function wholeNumber(name: string, value: string | undefined, low: number, high: number): number | null {
+  if (value === undefined) return null;
+  const number = /^\d{1,10}$/.test(value) ? Number(value) : Number.NaN;
+  if (number >= low && number <= high) return number;
+  throw new UsageError(`--${name} wants a whole number from ${low} to ${high}, not ${JSON.stringify(value)}`);
+}
+
+/** The kernel's rules for interface names, and those of wg-quick, which leave out what shells and paths would misread. */
+export function interfaceName(value: string | undefined): string {
+  if (value === undefined) throw new UsageError('the name of the interface is missing');
+  if (value.length > 15) throw new UsageError(`interface names have at most 15 characters: ${JSON.stringify(value)}`);
+  if (!/^[a-zA-Z0-9_=+.-]+$/.test(value) || value === '.' || value === '..') {
+    throw new UsageError(`interface names consist of letters, digits and _=+.-: ${JSON.stringify(value)}`);
+  }
+  return value;
+}
+
+export function tellFailure(io: CliIo, program: string, failure: Failure): number {
+  io.error(`${program}: ${failure.what}\n  why: ${failure.why}\n  do:  ${failure.help}\n`);
+  return EXIT_FAILED;
+}
+
+export function helpText(program: string, command: Command): string {
+  const width = Math.max(...command.options.map(({ form }) => form.length)) + 2;
+  const options = command.options.map(({ form, text }) => `  ${form.padEnd(width)}${text}\n`).join('');
+  return `${command.summary}\n\nusage: ${program} ${command.usage}\n\n${command.details}\n\noptions:\n${options}`;
+}

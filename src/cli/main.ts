@@ -1,0 +1,104 @@
+// The command line: finds the command, gives help and version, and turns what goes wrong into an exit code: 0 done, 1 failed,
+// 2 wrong usage (docs/cli.md). bin/warren and bin/warren-wg call `main`. Commands are in commands/, one file each.
+
+import { type CliIo, type Command, EXIT_DONE, EXIT_USAGE, helpText, UsageError } from './command.ts';
+import { showCommand } from './commands/show.ts';
+import { versionCommand } from './commands/version.ts';
+import { backgroundWgCommand, foregroundWgCommand } from './commands/wg.ts';
+import { packageVersion } from './package-version.ts';
+
+const COMMANDS: readonly Command[] = [foregroundWgCommand, showCommand, versionCommand];
+
+/** `argv`: without `node` and the program's path. `program`: `warren` or `warren-wg`. Resolves to the exit code. */
+export async function main(argv: readonly string[], program: string, io: CliIo = processIo(argv)): Promise<number> {
+  try {
+    if (program === 'warren-wg') return await runCommand(backgroundWgCommand, argv, program, io);
+    return await runWarren(argv, io);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    io.error(`${program}: ${error.message}\n${program}: see ${helpCommandFor(argv, program)}\n`);
+    return EXIT_USAGE;
+  }
+}
+
+function runWarren(argv: readonly string[], io: CliIo): number | Promise<number> {
+  const [first, ...rest] = argv;
+  switch (first) {
+    case undefined:
+      io.error(overview());
+      return EXIT_USAGE;
+    case 'help':
+      return help(rest, io);
+    case '-h':
+    case '--help':
+      return help([], io);
+    case '-V':
+    case '--version':
+      io.out(`warren ${packageVersion()}\n`);
+      return EXIT_DONE;
+    default:
+      return runCommand(find(first), rest, 'warren', io);
+  }
+}
+
+function runCommand(command: Command, args: readonly string[], program: string, io: CliIo): number | Promise<number> {
+  // What stands behind `--` is no option.
+  const end = args.indexOf('--');
+  const options = end < 0 ? args : args.slice(0, end);
+  if (options.includes('--help') || options.includes('-h')) {
+    io.out(helpText(program, command));
+    return EXIT_DONE;
+  }
+  if (program === 'warren-wg' && (options.includes('--version') || options.includes('-V'))) {
+    io.out(`${program} ${packageVersion()}\n`);
+    return EXIT_DONE;
+  }
+  return command.run(args, io);
+}
+
+function help(args: readonly string[], io: CliIo): number {
+  const [name, excess] = args;
+  if (excess !== undefined) throw new UsageError(`help takes one command: ${JSON.stringify(excess)} is too much`);
+  io.out(name === undefined || name === '--help' || name === '-h' ? overview() : helpText('warren', find(name)));
+  return EXIT_DONE;
+}
+
+function find(name: string): Command {
+  const command = COMMANDS.find((candidate) => candidate.name === name);
+  if (command !== undefined) return command;
+  const kind = name.startsWith('-') ? 'option' : 'command';
+  throw new UsageError(`there is no ${kind} ${JSON.stringify(name)}`);
+}
+
+function helpCommandFor(argv: readonly string[], program: string): string {
+  const known = program === 'warren' && COMMANDS.some(({ name }) => name === argv[0]);
+  return `${program}${known ? ` ${argv[0]}` : ''} --help`;
+}
+
+function overview(): string {
+  const width = Math.max(...COMMANDS.map(({ name }) => name.length)) + 3;
+  const list = COMMANDS.map(({ name, summary }) => `  ${name.padEnd(width)}${summary}\n`).join('');
+  return `Warren: a mesh VPN that you host yourself.
+
+usage: warren COMMAND [OPTION …] [ARGUMENT …]
+       warren COMMAND --help
+       warren --version
+
+commands:
+${list}  ${'help'.padEnd(width)}This list, or the help of a command.
+`;
+}
+
+function processIo(argv: readonly string[]): CliIo {
+  return {
+    env: process.env,
+    argv,
+    out: (text) => {
+      process.stdout.write(text);
+    },
+    error: (text) => {
+      process.stderr.write(text);
+    },
+    interactive: process.stderr.isTTY === true,
+  };
+}
