@@ -273,7 +273,7 @@ describe.skipIf(!CAN_RUN)(`${SUBJECT} ends`, () => {
   });
   afterAll(() => lab?.close());
 
-  const ENDINGS: readonly { how: string; end: (engine: Engine) => Promise<unknown> | void }[] = [
+  const ENDINGS: readonly { how: string; end: (engine: Engine) => unknown }[] = [
     { how: 'SIGTERM', end: (engine) => engine.signal('SIGTERM') },
     { how: 'SIGINT', end: (engine) => engine.signal('SIGINT') },
     { how: 'the deletion of its link', end: (engine) => engine.host.must(['ip', 'link', 'del', engine.interfaceName]) },

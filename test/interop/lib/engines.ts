@@ -167,6 +167,7 @@ export class Engine {
   static async start(host: Host, implementation: Implementation, options: EngineOptions = {}): Promise<Engine> {
     const { command, env } = await program(implementation);
     const interfaceName = options.interfaceName ?? uniqueInterfaceName();
+    host.lab.owns(socketPathOf(interfaceName));
     const stale = socketIdentity(interfaceName);
     const child = host.start([...command, interfaceName], { env: { ...env, ...options.env } });
     const engine = new Engine(host, implementation, interfaceName, child);

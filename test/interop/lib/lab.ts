@@ -3,7 +3,7 @@
 // Only processes inside namespaces that were made here are ended, each by its pid.
 
 import { type ChildProcess, execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isAlive } from './proc.ts';
@@ -72,6 +72,7 @@ export interface LinkEnd {
 export class Lab {
   readonly name: string;
   readonly #hosts: Host[] = [];
+  readonly #sockets: string[] = [];
   readonly #directory: string;
   #closed = false;
 
@@ -142,6 +143,11 @@ export class Lab {
     return path;
   }
 
+  /** Names a control socket that an engine which was killed would leave behind. */
+  owns(socketPath: string): void {
+    this.#sockets.push(socketPath);
+  }
+
   /** Ends what runs in the namespaces, removes them and all files. Idempotent. */
   async close(): Promise<void> {
     if (this.#closed) return;
@@ -160,6 +166,7 @@ export class Lab {
     this.#closed = true;
     openLabs.delete(this);
     for (const host of this.#hosts) removeNamespace(host.netns);
+    for (const path of this.#sockets) rmSync(path, { force: true });
     rmSync(this.#directory, { recursive: true, force: true });
   }
 }
@@ -168,7 +175,6 @@ const openLabs = new Set<Lab>();
 
 process.once('exit', () => {
   for (const lab of openLabs) lab.closeNow();
-  removeSockets(process.pid);
 });
 
 function namespacePids(netns: string): number[] {
@@ -202,17 +208,13 @@ function removeNamespace(netns: string): void {
   }
 }
 
-/** Sockets that engines ended by SIGKILL have left behind. */
-function removeSockets(pid: number): void {
-  let names: string[];
-  try {
-    names = readdirSync(SOCKET_DIRECTORY);
-  } catch {
-    return;
-  }
-  const mark = `wr${pid.toString(36)}x`;
-  for (const name of names) {
-    if (name.startsWith(mark)) rmSync(join(SOCKET_DIRECTORY, name), { force: true });
+/** Sockets of engines whose test is gone; the interface name tells its process. */
+function sweepSockets(): void {
+  if (!existsSync(SOCKET_DIRECTORY)) return;
+  for (const name of readdirSync(SOCKET_DIRECTORY)) {
+    const match = /^wr([0-9a-z]+)x\d+\.sock$/.exec(name);
+    if (match === null || isAlive(Number.parseInt(match[1] as string, 36))) continue;
+    rmSync(join(SOCKET_DIRECTORY, name), { force: true });
   }
 }
 
@@ -223,19 +225,16 @@ function sweepDeadTests(): void {
   if (swept) return;
   swept = true;
   const list = execFileSync('ip', ['netns', 'list'], { encoding: 'utf8' });
-  const deadPids = new Set<number>();
   for (const line of list.split('\n')) {
     const netns = line.split(' ')[0] ?? '';
     const match = /^wrn-[a-z0-9]+-(\d+)-/.exec(netns);
     if (match === null || isAlive(Number(match[1]))) continue;
-    deadPids.add(Number(match[1]));
     removeNamespace(netns);
   }
   for (const entry of readdirSync(tmpdir())) {
     const match = /^wrn-[a-z0-9]+-(\d+)-/.exec(entry);
     if (match === null || isAlive(Number(match[1]))) continue;
-    deadPids.add(Number(match[1]));
     rmSync(join(tmpdir(), entry), { recursive: true, force: true });
   }
-  for (const pid of deadPids) removeSockets(pid);
+  sweepSockets();
 }
