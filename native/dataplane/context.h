@@ -1,0 +1,100 @@
+// What one thread needs to carry packets, made once: cipher, buffers, counters and the further sides. A worker has one, and
+// so has the JavaScript thread for what it sends itself. Leaves out all state that threads share (plane.h).
+
+#pragma once
+
+#include <sys/uio.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "aead/aead.h"
+#include "dataplane/counters.h"
+#include "dataplane/keypair.h"
+#include "dataplane/limits.h"
+#include "os/udp_socket.h"
+#include "packet/coalescer.h"
+#include "packet/segmenter.h"
+
+namespace warren {
+
+/** The further sides, TUN and network: the kernel's in live mode, arrays in memory mode. */
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  /** Sends in order, without blocking; the outcome stands in each run. The plane is bound. */
+  virtual SendReport send(std::span<SendRun> runs) noexcept = 0;
+  /** Waits a little for room in the send buffer; false when it does not pay to try again. Called without any lock. */
+  virtual bool wait_for_room() noexcept = 0;
+  /** One write to the TUN, the virtio header in front if it wants one. False when the kernel refused it. */
+  virtual bool write(std::span<const iovec> pieces) noexcept = 0;
+  /** Whether `write` wants a virtio header in front. */
+  virtual bool vnet_header() const noexcept = 0;
+};
+
+/** Messages for one peer that lie one behind the other in the arena, not yet sealed. */
+struct OpenRun {
+  uint32_t peer = kNoPeer;
+  uint32_t count = 0;
+  size_t begin = 0;
+  uint32_t message_length = 0;
+  /** Of the last message, which may be shorter and then ends the run. */
+  uint32_t last_length = 0;
+  uint8_t ecn = 0;
+};
+
+/** Whom a sealed run was for, to report its outcome. */
+struct RunOwner {
+  uint32_t peer = kNoPeer;
+  uint32_t generation = 0;
+};
+
+/** A packet to open: where it came from stands in the run that it is part of. */
+struct OpenItem {
+  uint8_t* message = nullptr;
+  uint32_t length = 0;
+  uint32_t run = 0;
+};
+
+struct Context {
+  /** `coalescer` may be null: then every packet is a write of its own. */
+  Context(Sink& sink_, std::unique_ptr<Aead> aead_, std::unique_ptr<Coalescer> coalescer_);
+
+  Sink& sink;
+  std::unique_ptr<Aead> aead;
+  std::unique_ptr<Coalescer> coalescer;
+  CounterBlock counters;
+  Segmenter segmenter;
+  /** Instant of the batch at hand. */
+  double now = 0;
+  /** Set while an exclusive section should destroy what was retired. */
+  bool reap_wanted = false;
+  /** KeysEpoch of the plane when `aead` last forgot. */
+  uint64_t keys_epoch = 0;
+
+  // — sending —
+  std::unique_ptr<uint8_t[]> arena;
+  size_t arena_used = 0;
+  OpenRun open_run;
+  uint32_t run_count = 0;
+  std::array<SendRun, kRunsMax> runs;
+  std::array<iovec, kRunsMax> run_bytes;
+  std::array<RunOwner, kRunsMax> run_owners;
+  std::vector<SealJob> seal_jobs;
+  /** For staged packets on their way out, and for what an ICMP answer quotes. */
+  std::unique_ptr<uint8_t[]> flush_arena;
+
+  // — receiving —
+  /** What is being worked on; `OpenItem::run` counts in it. */
+  std::span<const ReceivedRun> received;
+  Keypair* open_keypair = nullptr;
+  uint32_t open_index = 0;
+  uint32_t open_count = 0;
+  std::array<OpenJob, kOpenJobsMax> open_jobs;
+  std::array<OpenItem, kOpenJobsMax> open_items;
+};
+
+}  // namespace warren

@@ -1,0 +1,194 @@
+// Finds and loads the native addon, and puts into words why it cannot: missing build, wrong C library, wrong architecture,
+// too old a system. Looked for, in this order: the file that WARREN_ADDON names, build/Release/warren.node (npm run
+// build:native), prebuilds/linux-<arch>-<libc>/warren.node. The types here are the addon's whole surface.
+
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** An expected failure of the operating system: errno, and the step that failed. */
+export interface NativeFailure {
+  readonly code: number;
+  readonly step: string;
+}
+
+export interface NativePlaneOptions {
+  readonly peersMax: number;
+  readonly mtu: number;
+  readonly slabSlots: number;
+}
+
+export interface NativeLiveOptions extends NativePlaneOptions {
+  readonly ifname: string;
+  readonly queues: number;
+  /** −1: open a device. */
+  readonly tunFd: number;
+  readonly tunOffloads: boolean;
+  readonly udpOffloads: boolean;
+}
+
+/** What a live plane found and uses; for status and bug reports. */
+export interface NativeStatus {
+  readonly ifname: string;
+  readonly ifindex: number;
+  readonly mtu: number;
+  readonly queues: number;
+  /** Name of the cipher's implementation. */
+  readonly aead: string;
+  /** False: RLIMIT_MEMLOCK kept session keys from being locked into memory. */
+  readonly keysLocked: boolean;
+  readonly tunVnetHeader: boolean;
+  readonly tunChecksum: boolean;
+  readonly tunTso: boolean;
+  readonly tunUso: boolean;
+  /** Segments of one super-packet, as the kernel was told; 0 = it did not take it. */
+  readonly gsoMaxSegments: number;
+  readonly udpGro: boolean;
+  readonly udpGso: boolean;
+  readonly udpSegmentsMax: number;
+  readonly receiveBufferBytes: number;
+  readonly sendBufferBytes: number;
+  /** Times a worker thread came back from poll(2); an idle device adds none. */
+  readonly workerWakeUps: number;
+}
+
+/** native/binding/plane_methods.cc and device_methods.cc. Endpoints, prefixes and limits go through the scratch memory. */
+export interface NativePlaneObject {
+  addPeer(roaming: boolean): number;
+  removePeer(peer: number): void;
+  setEndpoint(peer: number): void;
+  endpoint(peer: number): void;
+  clearSource(peer: number): void;
+  insertAllowedIp(peer: number, ipv6: boolean, length: number): void;
+  removeAllowedIp(peer: number, ipv6: boolean, length: number): void;
+  recordChunk(index: number): ArrayBuffer;
+  expectIndex(index: number, peer: number): boolean;
+  forgetIndex(index: number): void;
+  installKeypair(
+    peer: number,
+    localIndex: number,
+    remoteIndex: number,
+    sendKey: Uint8Array,
+    receiveKey: Uint8Array,
+    initiator: boolean,
+  ): void;
+  expireSending(peer: number): void;
+  clearKeypairs(peer: number): void;
+  canSend(peer: number, now: number): boolean;
+  flushStaged(peer: number, now: number): number;
+  dropStaged(peer: number, unreachable: boolean, now: number): number;
+  sendKeepalive(peer: number, now: number): boolean;
+  sendFrame(peer: number, frame: Uint8Array, now: number): boolean;
+  sendHandshake(peer: number, message: Uint8Array, now: number): boolean;
+  sendTo(datagram: Uint8Array): boolean;
+  reply(handle: number, datagram: Uint8Array): boolean;
+  authenticated(peer: number, handle: number, now: number): void;
+  poll(now: number): number;
+  backlog(): number;
+  release(count: number): void;
+  rearm(peer: number, notifications: number, now: number): void;
+  setPublicKey(key: Uint8Array | null): void;
+  now(): number;
+  /** The port, or minus the errno. */
+  bind(port: number, fwmark: number): number;
+  unbind(): void;
+  setFwmark(fwmark: number): void;
+  setDeadline(at: number): void;
+  close(): void;
+  counters(): void;
+  scratchMemory(): ArrayBuffer;
+  descriptorMemory(): ArrayBuffer;
+  slabMemory(): ArrayBuffer;
+  setNow(now: number): void;
+  setMtu(mtu: number): void;
+  tunInput(packet: Uint8Array): void;
+  udpInput(datagram: Uint8Array): void;
+  takeTun(): ArrayBuffer;
+  takeUdp(): ArrayBuffer;
+  holdLoop(hold: boolean): void;
+  status(): NativeStatus;
+}
+
+export interface NativeAddon {
+  openMemory(options: NativePlaneOptions, onWake: () => void): NativePlaneObject | NativeFailure;
+  openLive(options: NativeLiveOptions, onWake: () => void): NativePlaneObject | NativeFailure;
+  dropPrivileges(): NativeFailure | null;
+  disableCoreDumps(): NativeFailure | null;
+  raiseMemlockLimit(): NativeFailure | null;
+  /** Null, or why the cipher is not to be used. */
+  selfTest(): string | null;
+}
+
+export type AddonResult =
+  | { readonly ok: true; readonly addon: NativeAddon; readonly path: string }
+  | { readonly ok: false; readonly message: string };
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
+
+let loaded: AddonResult | undefined;
+
+/** Loads it once per thread; a failure is remembered too. */
+export function loadAddon(): AddonResult {
+  loaded ??= load(candidates(ROOT, process.env['WARREN_ADDON'] ?? ''));
+  return loaded;
+}
+
+/** Where the addon may be, the likeliest first. `named`: what WARREN_ADDON says, or ''. */
+export function candidates(root: string, named: string): string[] {
+  if (named !== '') return [named];
+  return [
+    join(root, 'build', 'Release', 'warren.node'),
+    join(root, 'prebuilds', `linux-${process.arch}-${libc()}`, 'warren.node'),
+  ];
+}
+
+/** Loads the first of `paths` that is there. */
+export function load(paths: readonly string[]): AddonResult {
+  if (process.platform !== 'linux') {
+    return { ok: false, message: `the data plane runs on Linux only, and this is ${process.platform}` };
+  }
+  const path = paths.find((candidate) => existsSync(candidate));
+  if (path === undefined) {
+    return {
+      ok: false,
+      message: `the native addon is not built: run "npm run build:native" (looked for ${paths.join(' and ')})`,
+    };
+  }
+  try {
+    const addon = createRequire(import.meta.url)(path) as NativeAddon;
+    const fault = addon.selfTest();
+    if (fault !== null) return { ok: false, message: `the native addon is not fit for use: ${fault}` };
+    return { ok: true, addon, path };
+  } catch (error) {
+    return { ok: false, message: explainLoad(path, error instanceof Error ? error.message : String(error)) };
+  }
+}
+
+/** Which C library this Node uses; an addon must use the same. */
+export function libc(): 'glibc' | 'musl' {
+  const report: unknown = process.report.getReport();
+  const header = typeof report === 'object' && report !== null && 'header' in report ? report.header : null;
+  return typeof header === 'object' && header !== null && 'glibcVersionRuntime' in header ? 'glibc' : 'musl';
+}
+
+/** What to do about the dynamic linker's `reason`. */
+export function explainLoad(path: string, reason: string): string {
+  const rebuild = 'run "npm run build:native" on this machine';
+  if (/libc\.musl|ld-musl|libc\.so\.6: cannot open|ld-linux/.test(reason)) {
+    return `${path} is for another C library than this Node (${libc()}): ${rebuild} (${reason})`;
+  }
+  if (/GLIBC_|GLIBCXX_|CXXABI_/.test(reason)) {
+    return `${path} was built on a newer system than this one: ${rebuild} (${reason})`;
+  }
+  if (/ELF class|ELF header|file too short|cannot open shared object file: No such file/.test(reason)) {
+    return `${path} is not an addon for linux-${process.arch}: ${rebuild} (${reason})`;
+  }
+  if (/undefined symbol: (napi|node_api)/.test(reason)) {
+    return `${path} needs a newer Node than ${process.version}: Node 20.19 or later (${reason})`;
+  }
+  if (/failed to map segment|Operation not permitted/.test(reason)) {
+    return `${path} is on a file system that may not be executed from (noexec): move the installation (${reason})`;
+  }
+  return `${path} cannot be loaded: ${reason}`;
+}
