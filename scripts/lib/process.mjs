@@ -5,6 +5,9 @@ import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 
+/** Long enough for a test to remove the namespaces that it made. */
+const GRACE_MS = 15_000;
+
 /** Process groups that we started and that have not ended yet. */
 const running = new Set();
 
@@ -34,7 +37,7 @@ export function endChildrenOnSignals() {
 /**
  * Runs `command` and resolves with `{ code, seconds, timedOut }`; never rejects. `code` is 127 when it could not be
  * started. With `log` both output streams go to that file, otherwise to ours. A run over `limitSeconds` is ended with
- * SIGTERM, five seconds later with SIGKILL.
+ * SIGTERM, some seconds later with SIGKILL; what it left running in its group ends with it.
  */
 export function run(command, args, { cwd, env = process.env, log, limitSeconds = 0 } = {}) {
   return new Promise((resolve) => {
@@ -60,13 +63,13 @@ export function run(command, args, { cwd, env = process.env, log, limitSeconds =
         setTimeout(() => {
           timedOut = true;
           end('SIGTERM');
-          timers.push(setTimeout(() => end('SIGKILL'), 5000));
+          timers.push(setTimeout(() => end('SIGKILL'), GRACE_MS));
         }, limitSeconds * 1000),
       );
     }
     const finish = (code) => {
       for (const timer of timers) clearTimeout(timer);
-      running.delete(pid);
+      if (running.delete(pid)) killGroup(pid, 'SIGTERM');
       resolve({ code, seconds: (performance.now() - start) / 1000, timedOut });
     };
     child.once('error', (error) => {
