@@ -43,7 +43,8 @@ export interface Command {
 export interface Failure {
   readonly what: string;
   readonly why: string;
-  readonly help: string;
+  /** Null when `why` says it. */
+  readonly help: string | null;
 }
 
 /** Wrong arguments: told with a pointer to the help, exit code 2. */
@@ -87,7 +88,8 @@ export function interfaceName(value: string | undefined): string {
 }
 
 export function tellFailure(io: CliIo, program: string, failure: Failure): number {
-  io.error(`${program}: ${failure.what}\n  why: ${failure.why}\n  do:  ${failure.help}\n`);
+  const advice = failure.help === null ? '' : `  do:  ${failure.help}\n`;
+  io.error(`${program}: ${failure.what}\n  why: ${failure.why}\n${advice}`);
   return EXIT_FAILED;
 }
 

@@ -3,14 +3,15 @@
 export interface StartFailure {
   readonly what: string;
   readonly why: string;
-  readonly help: string;
+  /** Null when `why` says it. */
+  readonly help: string | null;
 }
 
 export class StartError extends Error implements StartFailure {
   override readonly name = 'StartError';
   readonly what: string;
   readonly why: string;
-  readonly help: string;
+  readonly help: string | null;
 
   constructor(failure: StartFailure) {
     super(`${failure.what}: ${failure.why}`);

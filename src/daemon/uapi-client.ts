@@ -6,14 +6,14 @@ import type { Instant } from '../base/instant.ts';
 import type { UapiDevice } from '../wireguard/uapi/device.ts';
 import { formatErrno } from '../wireguard/uapi/errno.ts';
 import { RequestParser, type UapiReply } from '../wireguard/uapi/request-parser.ts';
+import type { SetEnvironment } from '../wireguard/uapi/set-request.ts';
 import { formatStatus } from '../wireguard/uapi/status-format.ts';
-import type { ZoneResolver } from '../wireguard/uapi/values.ts';
 import type { Log } from './log.ts';
 
 export interface UapiClientOptions<P> {
   readonly device: UapiDevice<P>;
   readonly now: () => Instant;
-  readonly resolveZone: ZoneResolver;
+  readonly environment: SetEnvironment;
   readonly log: Log;
   /** A client that neither sends nor takes a byte for this long is put out. */
   readonly idleLimitMs: number;
@@ -33,7 +33,7 @@ export class UapiClient<P> {
   constructor(socket: Socket, options: UapiClientOptions<P>) {
     this.#socket = socket;
     this.#options = options;
-    this.#parser = new RequestParser(options.device, options.resolveZone);
+    this.#parser = new RequestParser(options.device, options.environment);
     this.lastActive = options.now();
     socket.setTimeout(options.idleLimitMs);
     socket.on('timeout', () => socket.destroy());

@@ -17,9 +17,10 @@ import { UapiSocket } from './uapi-socket.ts';
 export type EndReason = 'SIGINT' | 'SIGTERM' | 'SIGHUP' | 'linkDeleted' | 'socketDeleted' | 'stopped';
 
 export interface WgHostOptions {
-  /** `onWake` may be called at any moment, from within a call of the plane too. */
-  readonly createPlane: (onWake: () => void) => DataPlane;
-  readonly ifname: string;
+  /** `onWake` may be called at any moment, from within a call of the plane too. `ifname`: what the kernel calls it. */
+  readonly createPlane: (onWake: () => void) => { readonly plane: DataPlane; readonly ifname: string };
+  /** What the plane was made for; one more is refused with ENOSPC. */
+  readonly peersMax: number;
   readonly log: Log;
   /** A session without real data for this long is closed; Infinity = never. */
   readonly idleTimeoutMs: number;
@@ -38,6 +39,7 @@ export class WgHost {
   readonly ended: Promise<EndReason>;
   readonly #options: WgHostOptions;
   readonly #plane: DataPlane;
+  readonly #ifname: string;
   readonly #engine: Engine;
   #socket: UapiSocket<Peer> | null = null;
   #scheduled: NodeJS.Immediate | null = null;
@@ -64,7 +66,9 @@ export class WgHost {
       this.#tellEnd = resolve;
     });
     // The engine is made a line later than the plane that wakes it: the first wake-up waits for the next turn.
-    this.#plane = options.createPlane(() => this.#schedule());
+    const { plane, ifname } = options.createPlane(() => this.#schedule());
+    this.#plane = plane;
+    this.#ifname = ifname;
     this.#engine = new Engine({
       plane: this.#plane,
       crypto: nodeProvider,
@@ -78,6 +82,10 @@ export class WgHost {
     });
   }
 
+  get ifname(): string {
+    return this.#ifname;
+  }
+
   get socketPath(): string | null {
     return this.#socket?.path ?? null;
   }
@@ -89,20 +97,24 @@ export class WgHost {
   /** Ends everything at once. Idempotent; the first reason is told. */
   stop(reason: EndReason): void {
     if (this.#closed) return;
-    this.#options.log.debug('ending', { interface: this.#options.ifname, reason });
+    this.#options.log.debug('ending', { interface: this.#ifname, reason });
     this.#close();
     this.#tellEnd(reason);
   }
 
   async #open(): Promise<void> {
-    const { ifname, log, signals, uapiDirectory, uapiFd } = this.#options;
+    const { log, signals, uapiDirectory, uapiFd, peersMax } = this.#options;
+    const ifname = this.#ifname;
     for (const signal of SIGNALS) signals.on(signal, this.#onSignal);
     signals.on('exit', this.#onExit);
     const socket = await UapiSocket.open<Peer>({
       ifname,
       device: this.#engine,
       now: () => this.#plane.now(),
-      resolveZone: interfaceIndex,
+      environment: {
+        resolveZone: interfaceIndex,
+        hasRoom: () => this.#engine.peerCount < peersMax,
+      },
       log,
       onDeleted: () => this.stop('socketDeleted'),
       ...(uapiDirectory === undefined ? {} : { directory: uapiDirectory }),
@@ -141,7 +153,8 @@ export class WgHost {
   }
 
   #handleLink(change: number, mtu: number): void {
-    const { ifname, log } = this.#options;
+    const { log } = this.#options;
+    const ifname = this.#ifname;
     switch (change) {
       case LinkChange.up:
         log.debug('link up', { interface: ifname, port: this.#engine.listenPort() });

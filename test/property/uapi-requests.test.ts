@@ -88,7 +88,10 @@ interface Outcome {
 function run(bytes: Uint8Array, cut: () => number): Outcome {
   const device = new FakeDevice();
   device.ownKeyHex = key(5);
-  const parser = new RequestParser(device, (name) => (name === 'eth0' ? 2 : null));
+  const parser = new RequestParser(device, {
+    resolveZone: (name) => (name === 'eth0' ? 2 : null),
+    hasRoom: () => device.peers.size < 4,
+  });
   const replies: UapiReply[] = [];
   const collect = () => {
     const reply = parser.takeReply();
@@ -137,7 +140,7 @@ describe('any stream of bytes', () => {
         if (refusal === null) served++;
         else {
           refused++;
-          expect(refusal.errno).toMatch(/^(EINVAL|EPROTO|ENODEV)$/);
+          expect(refusal.errno).toMatch(/^(EINVAL|EPROTO|ENODEV|ENOSPC)$/);
           expect(refusal.reason.length).toBeGreaterThan(10);
           expect(JSON.stringify(refusal).length).toBeLessThan(400);
         }

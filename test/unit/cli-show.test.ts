@@ -40,7 +40,7 @@ async function serve(directory: string, ifname: string, device: FakeDevice): Pro
     directory,
     device,
     now,
-    resolveZone: () => null,
+    environment: { resolveZone: () => null, hasRoom: () => true },
     log: rememberingLog().log,
     onDeleted: () => undefined,
   });

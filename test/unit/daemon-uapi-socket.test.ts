@@ -38,7 +38,7 @@ function setup(directory = temporaryDirectory()): Setup {
       directory,
       device,
       now,
-      resolveZone: () => null,
+      environment: { resolveZone: () => null, hasRoom: () => true },
       log,
       onDeleted: () => {
         deletions++;

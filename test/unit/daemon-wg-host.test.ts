@@ -24,7 +24,7 @@ class Fixture {
 
   async start(extra: Partial<WgHostOptions> = {}): Promise<WgHost> {
     const host = await WgHost.start({
-      ifname: 'wgtest',
+      peersMax: 1000,
       log: this.logged.log,
       idleTimeoutMs: Number.POSITIVE_INFINITY,
       uapiDirectory: this.directory,
@@ -38,7 +38,7 @@ class Fixture {
           close();
         };
         this.plane = plane;
-        return plane;
+        return { plane, ifname: 'wgtest' };
       },
       ...extra,
     });

@@ -10,10 +10,14 @@ import { FakeDevice, key } from './uapi-fake-device.ts';
 
 const NOW = 1 as Instant;
 const PRIVATE = `77${'5a'.repeat(31)}`;
+const PEERS_MAX = 3;
 const ZONES = new Map([['eth0', 2]]);
 
 function parserFor(device: FakeDevice): RequestParser<unknown> {
-  return new RequestParser(device, (name) => ZONES.get(name) ?? null);
+  return new RequestParser(device, {
+    resolveZone: (name) => ZONES.get(name) ?? null,
+    hasRoom: () => device.peers.size < PEERS_MAX,
+  });
 }
 
 /** Feeds `input` as one piece and gives back every reply. */
@@ -174,6 +178,14 @@ describe('set', () => {
     expect(device.peers.get(key(1))?.endpoint).toBe('[fe80::1%2]:51820');
     set(device, `public_key=${key(1)}`, 'endpoint=[fe80::1%7]:51820');
     expect(device.peers.get(key(1))?.endpoint).toBe('[fe80::1%7]:51820');
+  });
+
+  it('refuses one peer more than the device can have, and goes on with those it has', () => {
+    const device = new FakeDevice();
+    const all = [1, 2, 3].map((number) => `public_key=${key(number)}`);
+    expect(set(device, ...all).refusal).toBeNull();
+    expect(set(device, ...all, `public_key=${key(4)}`).refusal).toMatchObject({ errno: 'ENOSPC', key: 'public_key' });
+    expect(set(device, ...all, `public_key=${key(2)}`, 'remove=true', `public_key=${key(4)}`).refusal).toBeNull();
   });
 
   it('leaves a peer alone that another request removed in between', () => {

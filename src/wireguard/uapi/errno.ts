@@ -10,6 +10,7 @@ const NUMBERS: Readonly<Record<string, number>> = {
   EINVAL: 22,
   ENFILE: 23,
   EMFILE: 24,
+  ENOSPC: 28,
   EPROTO: 71,
   EAFNOSUPPORT: 97,
   EADDRINUSE: 98,

@@ -6,8 +6,8 @@ import type { Instant } from '../../base/instant.ts';
 import type { UapiDevice } from './device.ts';
 import type { UapiOperation } from './errno.ts';
 import { LINE_LENGTH_MAX, LineReader } from './line-reader.ts';
-import { type Refusal, SetRequest } from './set-request.ts';
-import { shown, text, type ZoneResolver } from './values.ts';
+import { type Refusal, type SetEnvironment, SetRequest } from './set-request.ts';
+import { shown, text } from './values.ts';
 
 const EQUALS = 61;
 
@@ -28,8 +28,8 @@ export class RequestParser<P> {
   #lineNumber = 0;
   #reply: UapiReply | null = null;
 
-  constructor(device: UapiDevice<P>, resolveZone: ZoneResolver) {
-    this.#set = new SetRequest(device, resolveZone);
+  constructor(device: UapiDevice<P>, environment: SetEnvironment) {
+    this.#set = new SetRequest(device, environment);
   }
 
   /** Whether a request has begun and is not complete. */

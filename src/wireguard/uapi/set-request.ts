@@ -28,6 +28,14 @@ function invalid(reason: string): Fault {
 }
 
 const NOT_TRUE = invalid('the only value is "true"');
+const FULL: Fault = { errno: 'ENOSPC', reason: 'there are as many peers as the device can have' };
+
+/** What the lines need to know beside the device. */
+export interface SetEnvironment {
+  readonly resolveZone: ZoneResolver;
+  /** Whether one more peer may be added. */
+  readonly hasRoom: () => boolean;
+}
 
 /** Which peer the lines are about. `new`: named, and not added until a line says that it is more than a question. */
 type Selection<P> =
@@ -39,13 +47,13 @@ type Selection<P> =
 
 export class SetRequest<P> {
   readonly #device: UapiDevice<P>;
-  readonly #resolveZone: ZoneResolver;
+  readonly #environment: SetEnvironment;
   readonly #key = new Uint8Array(KEY_LENGTH);
   #selection: Selection<P> = { kind: 'device' };
 
-  constructor(device: UapiDevice<P>, resolveZone: ZoneResolver) {
+  constructor(device: UapiDevice<P>, environment: SetEnvironment) {
     this.#device = device;
-    this.#resolveZone = resolveZone;
+    this.#environment = environment;
   }
 
   /** Base64 of the peer that the lines are about; null while they are about the device. */
@@ -103,6 +111,7 @@ export class SetRequest<P> {
     if (hex === null) return invalid('not a key of 64 hexadecimal digits');
     this.#endPeer(now);
     const peer = this.#device.peer(hex);
+    if (peer === undefined && !this.#environment.hasRoom()) return FULL;
     this.#selection =
       peer === undefined ? { kind: 'new', publicKeyHex: hex } : { kind: 'peer', publicKeyHex: hex, peer, added: false };
     return null;
@@ -194,7 +203,7 @@ export class SetRequest<P> {
   }
 
   #setEndpoint(value: string, now: Instant): Fault | null {
-    const parsed = endpoint(value, this.#resolveZone);
+    const parsed = endpoint(value, this.#environment.resolveZone);
     if (!parsed.ok) return { errno: parsed.errno, reason: `${parsed.reason}: ${shown(value)}` };
     const peer = this.#peer(now);
     if (peer !== null) this.#device.setEndpoint(peer, parsed.endpoint, now);
