@@ -7,7 +7,7 @@ import type { Instant } from '../../../src/base/instant.ts';
 import { Prng } from '../../../src/base/prng.ts';
 import { nobleProvider } from '../../../src/crypto/noble.ts';
 import { nodeProvider as c } from '../../../src/crypto/node.ts';
-import type { DhKey, PublicKey } from '../../../src/crypto/provider.ts';
+import type { CryptoProvider, DhKey, PublicKey } from '../../../src/crypto/provider.ts';
 import type { LocalIndex } from '../../../src/dataplane/dataplane.ts';
 import { CookieChecker, CookieGenerator } from '../../../src/wireguard/cookie.ts';
 import {
@@ -240,6 +240,94 @@ describe('secrets', () => {
     present(consume(state, respond(message, psk).message, psk));
     expect(staticStatic).toEqual(before);
     expect(psk).toEqual(new Uint8Array(32).fill(9));
+  });
+});
+
+/** The provider, and every secret that it has given out: shared secrets, chaining and cipher keys. */
+function watched(): { c: CryptoProvider; left: () => number } {
+  const secrets: Uint8Array[] = [];
+  const seen = <T extends Uint8Array | null>(secret: T): T => {
+    if (secret !== null) secrets.push(secret);
+    return secret;
+  };
+  const importPrivateKey = (scalar: Uint8Array): DhKey => {
+    const key = c.importPrivateKey(scalar);
+    return { publicKey: key.publicKey, dh: (u) => seen(key.dh(u)), wipe: () => key.wipe() };
+  };
+  const provider = { ...c, importPrivateKey, hmac: (key, ...parts) => seen(c.hmac(key, ...parts)) } as CryptoProvider;
+  return { c: provider, left: () => secrets.filter((secret) => secret.some((byte) => byte !== 0)).length };
+}
+
+describe('nothing derived on the way outlives the handshake', () => {
+  const scalar = (byte: number): Uint8Array => new Uint8Array(32).fill(byte);
+
+  function watchedInitiation() {
+    const watch = watched();
+    const staticKey = watch.c.importPrivateKey(scalar(1));
+    const remoteStatic = c.importPrivateKey(scalar(2)).publicKey;
+    const shared = present(c.importPrivateKey(scalar(1)).dh(remoteStatic));
+    const ephemeral = watch.c.importPrivateKey(scalar(3));
+    const timestamp = new Uint8Array(12);
+    const input = { staticKey, remoteStatic, staticStatic: shared, ephemeral, timestamp, localIndex: LOCAL };
+    return { ...present(createInitiation(watch.c, input)), watch, staticKey, shared };
+  }
+
+  function answerTo(message: Uint8Array, shared: Uint8Array, provider = c) {
+    const peek = present(peekInitiation(provider, provider.importPrivateKey(scalar(2)), message));
+    const state = present(finishInitiation(peek, shared));
+    const ephemeral = provider.importPrivateKey(scalar(4));
+    return present(createResponse(provider, state, { presharedKey: NO_PSK, ephemeral, localIndex: REMOTE }));
+  }
+
+  test('as initiator: only the session keys are left, and a forged response leaves no more than was there', () => {
+    const { message, state, watch, staticKey, shared } = watchedInitiation();
+    const pending = watch.left();
+    const answer = answerTo(message, shared);
+    const forged = flipped(answer.message, 50 * 8);
+    expect(consumeResponse(watch.c, state, { staticKey, presharedKey: NO_PSK }, forged)).toBeNull();
+    expect(watch.left()).toBe(pending);
+    const consumed = consumeResponse(watch.c, state, { staticKey, presharedKey: NO_PSK }, answer.message);
+    expect(watch.left()).toBe(2);
+    present(consumed).keys.wipe();
+    expect(watch.left()).toBe(0);
+  });
+
+  test('as initiator that gives up', () => {
+    const { state, watch } = watchedInitiation();
+    expect(watch.left()).toBeGreaterThan(0);
+    state.wipe();
+    expect(watch.left()).toBe(0);
+  });
+
+  test('as responder: only the session keys are left', () => {
+    const { message, shared } = watchedInitiation();
+    const watch = watched();
+    const { keys } = answerTo(message, shared, watch.c);
+    expect(watch.left()).toBe(2);
+    keys.wipe();
+    expect(watch.left()).toBe(0);
+  });
+
+  test('as responder, wherever a forgery is found out', () => {
+    const { message, shared } = watchedInitiation();
+    for (const byte of [10, 45, 80, 100, 110]) {
+      const watch = watched();
+      const peek = peekInitiation(watch.c, watch.c.importPrivateKey(scalar(2)), flipped(message, byte * 8));
+      if (peek !== null) expect(finishInitiation(peek, shared)).toBeNull();
+      expect(watch.left()).toBe(0);
+    }
+  });
+
+  test('as responder that turns a peer away', () => {
+    const { message, shared } = watchedInitiation();
+    const watch = watched();
+    const peek = present(peekInitiation(watch.c, watch.c.importPrivateKey(scalar(2)), message));
+    expect(watch.left()).toBeGreaterThan(0);
+    present(finishInitiation(peek, shared)).wipe();
+    expect(watch.left()).toBe(0);
+    const again = present(peekInitiation(watch.c, watch.c.importPrivateKey(scalar(2)), message));
+    again.wipe();
+    expect(watch.left()).toBe(0);
   });
 });
 
