@@ -1,4 +1,5 @@
-// The native plane keeps the rules of docs/dataplane.md: the very pipeline of the live plane, in memory.
+// The native pipeline, in memory, keeps the rules of docs/dataplane.md. Fails with the loader's advice when the addon is
+// not built (npm run build:native).
 
 import { createMemoryNativePlane } from '../../src/dataplane/native/memory-plane.ts';
 import { dataPlaneSuite } from './dataplane-suite.ts';

@@ -19,6 +19,8 @@ export function outboundRules(open: (options?: PlaneOptions) => Lab): void {
       shortHeader[0] = 0x44;
       const version5 = ipv4();
       version5[0] = 0x55;
+      const optionsBeyond = ipv4({ length: 28 });
+      optionsBeyond[0] = 0x48;
       const beyond6 = ipv6();
       writeU16be(beyond6, 4, 41);
       const bad = [
@@ -29,6 +31,7 @@ export function outboundRules(open: (options?: PlaneOptions) => Lab): void {
         version5,
         total(ipv4({ length: 60 }), 61),
         total(ipv4({ length: 60 }), 19),
+        optionsBeyond,
         beyond6,
       ];
       for (const packet of bad) lab.tunnel(packet);

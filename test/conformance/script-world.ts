@@ -50,6 +50,7 @@ export class World {
   #ids = 0;
   #index = 1;
   #story = 'start';
+  #happening = '';
 
   constructor(planes: readonly MemoryDataPlane[], seed: number) {
     this.planes = planes;
@@ -64,6 +65,7 @@ export class World {
   /** What the present step is doing, for the message of a failure. */
   tell(story: string): void {
     this.#story = story;
+    this.#happening = '';
   }
 
   /** Does the same to every plane; the results must be the same. Returns the first plane's. */
@@ -80,7 +82,9 @@ export class World {
 
   same(what: string, actual: unknown, expected: unknown): void {
     if (isDeepStrictEqual(actual, expected)) return;
-    throw new Error(`${this.#story}: ${what}\n  first plane: ${show(expected)}\n  this plane:  ${show(actual)}`);
+    throw new Error(
+      `${this.#story}: ${what}\n  last input:  ${this.#happening}\n  first plane: ${show(expected)}\n  this plane:  ${show(actual)}`,
+    );
   }
 
   // — peers and sessions —
@@ -131,10 +135,12 @@ export class World {
 
   receive(datagram: Uint8Array, source: Endpoint, local?: Endpoint): void {
     const to = local ?? (source.startsWith('[') ? LOCAL_V6 : LOCAL_V4);
+    this.#happening = `datagram ${toHex(datagram)} from ${source}`;
     for (const plane of this.planes) plane.io.udpInput(datagram, source, to);
   }
 
   tunnel(packet: Uint8Array): void {
+    this.#happening = `packet ${toHex(packet)}`;
     for (const plane of this.planes) plane.io.tunInput(packet);
   }
 

@@ -46,9 +46,10 @@ function stepAt(dice: number): (typeof STEPS)[number] {
   throw new Error('the odds do not add up');
 }
 
-/** The seeds to run: `count` from 1 on, or the one in WARREN_SCRIPT_SEED. */
+/** The seeds to run: `count` of them from 1 on, WARREN_SCRIPT_SEEDS of them, or only the one in WARREN_SCRIPT_SEED. */
 export function scriptSeeds(count: number): number[] {
   const only = process.env['WARREN_SCRIPT_SEED'];
   if (only !== undefined) return [Number(only)];
-  return Array.from({ length: count }, (_, i) => i + 1);
+  const length = Number(process.env['WARREN_SCRIPT_SEEDS'] ?? count);
+  return Array.from({ length }, (_, i) => i + 1);
 }
