@@ -197,19 +197,14 @@ void SendPass::stage(MessageBatch& batch, SendRun& run, Cursor& cursor, uint32_t
   if (batch.count == kSendMessagesMax) flush(batch);
   const Cursor start = cursor;
   std::size_t copied = 0;
-  if (!copy_vectors(batch, run, cursor, bytes, copied)) {
+  bool fits = run.error == 0 && copy_vectors(batch, run, cursor, bytes, copied);
+  if (run.error == 0 && !fits) {
     flush(batch);
-    if (!copy_vectors(batch, run, cursor, bytes, copied)) {  // in more than kRunPartsMax parts: a caller's mistake
-      count_failed(run, datagrams, EINVAL);
-      // Steps over it without copying.
-      for (uint32_t left = bytes; left > 0;) {
-        const auto here = static_cast<uint32_t>(std::min<std::size_t>(left, run.parts[cursor.part].iov_len - cursor.offset));
-        left -= here;
-        cursor.offset += here;
-        if (cursor.offset == run.parts[cursor.part].iov_len) cursor = {cursor.part + 1, 0};
-      }
-      return;
-    }
+    fits = run.error == 0 && copy_vectors(batch, run, cursor, bytes, copied);
+  }
+  if (!fits) {  // the run has failed already, or is in more than kRunPartsMax parts: a caller's mistake
+    count_failed(run, datagrams, run.error != 0 ? run.error : EINVAL);
+    return;
   }
   const std::size_t i = batch.count++;
   // The flush above may have found that the source is gone.
@@ -227,6 +222,13 @@ void SendPass::stage(MessageBatch& batch, SendRun& run, Cursor& cursor, uint32_t
 void SendPass::flush(MessageBatch& batch) noexcept {
   std::size_t at = 0;
   while (at < batch.count) {
+    // After one failure the rest of a run is not tried, so that what left is always its beginning.
+    const Message& head = batch.messages[at];
+    if (head.run->error != 0) {
+      count_failed(*head.run, head.datagrams, head.run->error);
+      ++at;
+      continue;
+    }
     ++report_.calls;
     const int sent = storage_.call(fd_, batch.headers + at, static_cast<unsigned>(batch.count - at), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent > 0) {
@@ -303,6 +305,7 @@ void SendPass::count_sent(const Message& message) noexcept {
 }
 
 void SendPass::count_failed(SendRun& run, uint32_t datagrams, int code) noexcept {
+  if (is_full(code)) report_.full_family = run.destination.family();
   run.error = code;
   run.datagrams_failed += datagrams;
   (is_full(code) ? report_.datagrams_full : report_.datagrams_failed) += datagrams;

@@ -127,8 +127,9 @@ struct SendRun {
   // Filled by send.
   /** The source is not usable any more (it went out without it, or not at all): forget it. */
   bool forget_source = false;
-  /** 0 or the last errno that kept a datagram of this run from leaving. EAGAIN/ENOBUFS: the send buffer was full. */
+  /** 0 or the errno that kept a datagram of this run, and what came after it, from leaving. EAGAIN/ENOBUFS: the send buffer was full. */
   int error = 0;
+  /** Always the first ones of the run. */
   uint32_t datagrams_sent = 0;
   uint32_t datagrams_failed = 0;
 };
@@ -140,6 +141,8 @@ struct SendReport {
   uint32_t datagrams_sent = 0;
   /** Lost to EAGAIN or ENOBUFS. */
   uint32_t datagrams_full = 0;
+  /** Whose socket was full, for waiting for POLLOUT on that one; AF_UNSPEC = neither. */
+  sa_family_t full_family = AF_UNSPEC;
   /** Lost to any other error. */
   uint32_t datagrams_failed = 0;
   uint64_t bytes_sent = 0;

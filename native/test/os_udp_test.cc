@@ -98,6 +98,21 @@ TEST("without IPv6 it goes on with IPv4") {
   });
 }
 
+TEST("with IPv6 switched off it goes on with IPv4") {
+  enter_namespace();
+  const OtherNamespace other;
+  other.run([] {
+    CHECK(write_file("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1"));
+    UdpSockets from = bound();
+    UdpSockets to = bound();
+    SendScratch scratch = must(SendScratch::create());
+    ReceiveBatch batch = must(ReceiveBatch::create(1));
+    OwnedRun out(pattern(100, 1), 0, address4("127.0.0.1", to.port()));
+    CHECK_EQ(send_one(from, scratch, out).datagrams_sent, 1u);
+    CHECK(collect(to, AF_INET, 1, batch).datagrams[0] == out.bytes);
+  });
+}
+
 TEST("mark and buffers arrive in the kernel") {
   enter_namespace();
   UdpOptions options;
