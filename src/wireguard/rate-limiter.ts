@@ -47,7 +47,7 @@ export class RateLimiter {
       this.#buckets.set(key, { tokensMs: FULL_MS - COST_MS, at: now });
       return true;
     }
-    bucket.tokensMs = Math.min(FULL_MS, bucket.tokensMs + Math.max(0, now - bucket.at));
+    bucket.tokensMs = Math.min(FULL_MS, bucket.tokensMs + (now - bucket.at));
     bucket.at = now;
     if (bucket.tokensMs < COST_MS) return false;
     bucket.tokensMs -= COST_MS;

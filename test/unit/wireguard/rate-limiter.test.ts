@@ -39,6 +39,7 @@ describe('one source', () => {
     const limiter = new RateLimiter();
     allowed(limiter, '192.0.2.1', 20, at(0));
     expect(allowed(limiter, '192.0.2.1', 20, at(250))).toBe(5);
+    expect(allowed(limiter, '192.0.2.1', 20, at(900))).toBe(5);
     expect(allowed(limiter, '192.0.2.1', 20, at(60_000))).toBe(5);
   });
 
