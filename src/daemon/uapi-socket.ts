@@ -5,7 +5,18 @@
 // The socket listens under a hidden name before it is renamed to its own: `wg` deletes a socket that refuses it, so
 // there must be no moment in which the name exists and nobody listens.
 
-import { type FSWatcher, lstatSync, mkdirSync, renameSync, rmSync, type Stats, statSync, watch } from 'node:fs';
+import {
+  type FSWatcher,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  statSync,
+  watch,
+} from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname, isAbsolute, join } from 'node:path';
 import type { Instant } from '../base/instant.ts';
@@ -119,11 +130,11 @@ export class UapiSocket<P> {
   }
 
   async #adopt(fd: number): Promise<void> {
+    const path = boundPath(fd);
     await listen(this.#server, { fd });
-    const address = this.#server.address();
-    if (typeof address !== 'string' || !isAbsolute(address)) return;
-    this.#path = address;
-    this.#file = lstatOrNull(address);
+    if (path !== null) this.#path = path;
+    const file = lstatOrNull(this.#path);
+    if (file?.isSocket() === true) this.#file = file;
   }
 
   // — its file —
@@ -194,6 +205,16 @@ function listen(server: Server, where: { path: string; backlog: number } | { fd:
       resolve();
     });
   });
+}
+
+/** The path that a socket made by someone else is bound to; null when it has none or it belongs to another network namespace. */
+function boundPath(fd: number): string | null {
+  const { ino } = fstatSync(fd);
+  for (const line of readFileSync('/proc/self/net/unix', 'latin1').split('\n')) {
+    const [inode, path] = line.split(/\s+/).slice(6);
+    if (inode === String(ino) && path !== undefined && isAbsolute(path)) return path;
+  }
+  return null;
 }
 
 /** Makes it for its owner alone where it is missing; one that others may write to is no place for a control socket. */

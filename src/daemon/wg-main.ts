@@ -71,7 +71,9 @@ async function start(settings: WgSettings, env: NodeJS.ProcessEnv): Promise<WgHo
     createPlane: (onWake) => {
       plane = openPlane(settings, tunFd, onWake);
       told(log, 'cannot forbid core dumps', plane.disableCoreDumps());
-      told(log, 'cannot lock all keys into memory', plane.raiseMemlockLimit());
+      // Without it keys are locked up to the limit there is, which is enough for all but very many peers.
+      const unlimited = plane.raiseMemlockLimit();
+      if (unlimited !== null) log.debug('cannot lift the limit of locked memory', { why: unlimited });
       return { plane, ifname: plane.status().ifname };
     },
     peersMax: PEERS_MAX,
