@@ -1,5 +1,5 @@
 // The pure provider, over @noble/curves, /hashes and /ciphers: the reference in tests and the simulator's, since it runs
-// wherever JavaScript does. Slow: 0.6 to 1.8 ms for one X25519 against 0.05 ms with node:crypto.
+// wherever JavaScript does. Slow: 1.0 ms of processor time for one X25519 against 0.04 ms with node:crypto.
 //
 // Zeroing: the scalar is zeroed by `wipe`. The big integers that @noble/curves computes with cannot be, nor can the word
 // arrays inside its hashes be reached; they last until collected.
