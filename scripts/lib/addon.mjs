@@ -4,6 +4,7 @@
 
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { hashOf, readStamp, root, signature, stateDir, walk, writeStamp } from './files.mjs';
 import { run } from './process.mjs';
@@ -37,8 +38,11 @@ export async function addon(report) {
 
   const log = logFor('addon');
   rmSync(log, { force: true });
+  // make, unlike ninja, would use one core.
+  const jobs = process.env.WARREN_JOBS ?? String(availableParallelism());
+  const env = { CMAKE_BUILD_PARALLEL_LEVEL: jobs, ...process.env };
   await report.step('building the native addon', async () => {
-    const { code } = await run('npm', ['run', '--silent', 'build:native'], { cwd: root, log });
+    const { code } = await run('npm', ['run', '--silent', 'build:native'], { cwd: root, env, log });
     if (code !== 0) {
       throw new SetupError('the native addon does not build', {
         log,
