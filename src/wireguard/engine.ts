@@ -370,7 +370,8 @@ export class Engine implements UapiDevice<Peer> {
   setPresharedKey(peer: Peer, key: Uint8Array | null): void {
     if (peer.presharedKey !== null) this.#context.crypto.wipe(peer.presharedKey);
     const unset = key === null || key.every((byte) => byte === 0);
-    peer.presharedKey = unset ? null : (key.slice() as SymmetricKey);
+    // Not slice(): of a Buffer that would be a view of the caller's memory.
+    peer.presharedKey = unset ? null : (new Uint8Array(key) as SymmetricKey);
   }
 
   setEndpoint(peer: Peer, endpoint: Endpoint, _now: Instant): void {
@@ -430,7 +431,7 @@ export class Engine implements UapiDevice<Peer> {
 
 /** RFC 7748 §5: how a private key is used, and shown. */
 function clamped(key: Uint8Array): Uint8Array {
-  const copy = key.slice();
+  const copy = new Uint8Array(key);
   copy[0] = (copy[0] as number) & 248;
   copy[31] = ((copy[31] as number) & 127) | 64;
   return copy;
