@@ -47,7 +47,7 @@ Status raise_memlock_limit() noexcept {
 
 namespace {
 
-constexpr uint64_t kKept = uint64_t{1} << CAP_NET_ADMIN;
+constexpr uint64_t kKept = (uint64_t{1} << CAP_NET_ADMIN) | (uint64_t{1} << CAP_NET_BIND_SERVICE);
 
 // What every thread is told to become; written before the first signal, only read afterwards.
 struct CapabilitySets {
@@ -207,7 +207,7 @@ Result<ThreadCapabilities> read_capabilities(int tid) noexcept {
 
 Status drop_capabilities() noexcept {
   constexpr int64_t kPatienceMs = 5000;
-  // Each thread keeps CAP_NET_ADMIN only if the process has it: capset may not add.
+  // Each thread keeps only what the process has: capset may not add.
   const auto own = read_capabilities(static_cast<int>(::syscall(SYS_gettid)));
   if (!own) return own.error();
   const auto kept = static_cast<uint32_t>(own.value().permitted & kKept);

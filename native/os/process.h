@@ -17,8 +17,8 @@ Status disable_core_dumps() noexcept;
 Status raise_memlock_limit() noexcept;
 
 /**
- * Every thread of the process keeps CAP_NET_ADMIN at most (what it did not have it does not get) and may gain nothing by exec
- * (PR_SET_NO_NEW_PRIVS). Kernel capabilities belong to threads, so each is made to do it by a signal that libc keeps for such
+ * Every thread of the process keeps CAP_NET_ADMIN, and CAP_NET_BIND_SERVICE (a listen port of 443 or 53 is configured at any
+ * time), at most: what it did not have it does not get, and it may gain nothing by exec (PR_SET_NO_NEW_PRIVS). Kernel capabilities belong to threads, so each is made to do it by a signal that libc keeps for such
  * uses; verified afterwards in /proc/self/task. ETIMEDOUT names a thread that did not answer within 5 s. Not to be called
  * at the same time from two threads, nor beside setuid(2).
  */

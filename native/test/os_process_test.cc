@@ -27,7 +27,7 @@ namespace {
 
 int own_tid() { return static_cast<int>(::syscall(SYS_gettid)); }
 
-constexpr uint64_t kNetAdmin = uint64_t{1} << CAP_NET_ADMIN;
+constexpr uint64_t kKept = (uint64_t{1} << CAP_NET_ADMIN) | (uint64_t{1} << CAP_NET_BIND_SERVICE);
 
 /** The words after `name:` of the mapping that holds `address` in smaps. */
 std::string mapping_field(const void* address, const std::string& name) {
@@ -160,22 +160,22 @@ void check_dropped(int tid, uint64_t kept) {
   CHECK(found.no_new_privs);
 }
 
-TEST("every thread keeps CAP_NET_ADMIN only, and new ones get no more") {
+TEST("every thread keeps CAP_NET_ADMIN and CAP_NET_BIND_SERVICE only, and new ones get no more") {
   in_child([] {
     enter_namespace();
-    CHECK((must(read_capabilities(own_tid())).permitted & ~kNetAdmin) != 0);  // else there is nothing to drop
+    CHECK((must(read_capabilities(own_tid())).permitted & ~kKept) != 0);  // else there is nothing to drop
     Threads threads;
     must(drop_capabilities());
-    check_dropped(own_tid(), kNetAdmin);
-    for (const auto& tid : threads.tids) check_dropped(tid, kNetAdmin);
-    std::thread([] { check_dropped(own_tid(), kNetAdmin); }).join();
+    check_dropped(own_tid(), kKept);
+    for (const auto& tid : threads.tids) check_dropped(tid, kKept);
+    std::thread([] { check_dropped(own_tid(), kKept); }).join();
     must(drop_capabilities());  // again: nothing left to do
 
     // libc's own use of the borrowed signal still works on all threads.
     CHECK(::setgid(::getgid()) == 0);
     // What needs more is refused, also after exec.
     CHECK(::unshare(CLONE_NEWNS) != 0 && errno == EPERM);
-    CHECK(shell_output("grep CapEff /proc/self/status").find("1000") != std::string::npos);
+    CHECK(shell_output("grep CapEff /proc/self/status").find("1400") != std::string::npos);
     threads.end();
   });
 }
@@ -183,12 +183,12 @@ TEST("every thread keeps CAP_NET_ADMIN only, and new ones get no more") {
 TEST("capabilities that were not there are not gained") {
   in_child([] {
     enter_namespace();
-    // Gives up CAP_NET_ADMIN alone.
+    // Gives up what is kept.
     __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
     __user_cap_data_struct data[2] = {};
     CHECK(::syscall(SYS_capget, &header, data) == 0);
-    data[0].effective &= ~static_cast<uint32_t>(kNetAdmin);
-    data[0].permitted &= ~static_cast<uint32_t>(kNetAdmin);
+    data[0].effective &= ~static_cast<uint32_t>(kKept);
+    data[0].permitted &= ~static_cast<uint32_t>(kKept);
     CHECK(::syscall(SYS_capset, &header, data) == 0);
     must(drop_capabilities());
     check_dropped(own_tid(), 0);
@@ -214,6 +214,7 @@ TEST("what the tunnel needs still works afterwards") {
     CHECK_EQ(monitor.mtu(), 1380u);
     UdpOptions udp;
     udp.fwmark = 51820;
+    udp.port = 443;
     UdpSockets sockets = must(UdpSockets::bind(udp));
     must(sockets.set_fwmark(1));
     TunDevice second = must(TunDevice::open("ostun1", options));

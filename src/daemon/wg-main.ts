@@ -82,7 +82,7 @@ async function start(settings: WgSettings, env: NodeJS.ProcessEnv): Promise<WgHo
     signals: process,
     ...(uapiFd === null ? {} : { uapiFd }),
   });
-  // Interface and socket are made: from here on CAP_NET_ADMIN is all that is needed.
+  // Interface and socket are made: from here on CAP_NET_ADMIN and CAP_NET_BIND_SERVICE are enough.
   told(log, 'cannot give up privileges', (plane as LiveNativePlane | null)?.dropPrivileges() ?? null);
   return host;
 }

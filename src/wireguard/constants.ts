@@ -52,5 +52,3 @@ export const PEERS_MAX = 1_048_576;
 
 /** Sources that the rate limiter remembers. The reference scales with memory; 65,536 IPv6 entries took 6 MB of heap. */
 export const RATE_LIMIT_SOURCES_MAX = 65_536;
-/** Three keypairs and one handshake for each of PEERS_MAX peers: the index space stays 0.1 % full, so draws rarely repeat. */
-export const INDEXES_MAX = 4 * PEERS_MAX;

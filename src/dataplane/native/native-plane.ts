@@ -261,7 +261,7 @@ export class LiveNativePlane extends NativeDataPlane {
     this.native.holdLoop(hold);
   }
 
-  /** All threads of the process keep CAP_NET_ADMIN at most, for good. Null, or what failed. */
+  /** All threads of the process keep CAP_NET_ADMIN and CAP_NET_BIND_SERVICE at most, for good. Null, or what failed. */
   dropPrivileges(): string | null {
     return outcome(this.#addon.dropPrivileges());
   }
