@@ -99,6 +99,11 @@ void Plane::close(double now) noexcept {
   control_.wipe();
 }
 
+PlaneUsage Plane::usage() noexcept {
+  const Exclusive exclusive(*this);
+  return {keypairs_.size(), indexes_.size(), allowed_ips_.size(), staging_.blocks_used()};
+}
+
 void Plane::begin_batch(Context& ctx, double now) noexcept {
   ctx.now = now;
   lock_.lock_shared();

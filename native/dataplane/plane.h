@@ -30,6 +30,14 @@
 
 namespace warren {
 
+/** What is held for peers and sessions; all zero when there are none. */
+struct PlaneUsage {
+  size_t keypairs = 0;
+  size_t indexes = 0;
+  size_t prefixes = 0;
+  size_t staging_blocks = 0;
+};
+
 struct PlaneOptions {
   uint32_t peers_max = 65'536;
   uint32_t mtu = 1420;
@@ -92,6 +100,7 @@ class Plane {
   /** Removes every peer and wipes the slab. Threads have ended. */
   void close(double now) noexcept;
   bool keys_locked() const noexcept { return keypairs_.locked(); }
+  PlaneUsage usage() noexcept;
 
   // — packets —
   DeviceLock& lock() noexcept { return lock_; }
