@@ -1,5 +1,6 @@
-// Loaded into an engine with `node --require`: SIGUSR2 keeps its event loop busy for five seconds. Says on standard error
-// when that begins and ends. No hook in the product is needed, and its native threads run on.
+// Loaded into an engine with `node --require`: blocks its event loop for five seconds, at SIGUSR2 by computing, at SIGPWR
+// asleep, and says on standard error when that begins and ends. No hook in the product is needed, and its native threads
+// run on.
 
 'use strict';
 
@@ -7,9 +8,19 @@ const { writeSync } = require('node:fs');
 
 const BLOCK_MS = 5_000;
 
-process.on('SIGUSR2', () => {
-  const end = performance.now() + BLOCK_MS;
+function block(how) {
   writeSync(2, 'event loop blocked\n');
-  while (performance.now() < end);
+  how();
   writeSync(2, 'event loop free\n');
+}
+
+process.on('SIGUSR2', () => {
+  block(() => {
+    const end = performance.now() + BLOCK_MS;
+    while (performance.now() < end);
+  });
+});
+
+process.on('SIGPWR', () => {
+  block(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BLOCK_MS));
 });

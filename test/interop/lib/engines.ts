@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, sta
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Host, SOCKET_DIRECTORY, uniqueInterfaceName } from './lab.ts';
-import { cpuSeconds, isAlive, rssMegabytes, threadCount, voluntarySwitches } from './proc.ts';
+import { cpuSeconds, isAlive, mainThreadRuns, rssMegabytes, threadCount, voluntarySwitches } from './proc.ts';
 import { hasProgram, run } from './shell.ts';
 import { until } from './wait.ts';
 
@@ -218,6 +218,10 @@ export class Engine {
 
   voluntarySwitches(): number {
     return voluntarySwitches(this.pid);
+  }
+
+  mainThreadRuns(): number {
+    return mainThreadRuns(this.pid);
   }
 
   signal(name: NodeJS.Signals): void {

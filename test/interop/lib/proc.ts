@@ -46,3 +46,8 @@ export function voluntarySwitches(pid: number): number {
   }
   return total;
 }
+
+/** How often the first thread, in Node the one that runs JavaScript, was put on a CPU. */
+export function mainThreadRuns(pid: number): number {
+  return Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').trim().split(' ')[2]);
+}
