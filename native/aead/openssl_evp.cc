@@ -35,19 +35,22 @@ class Context {
 
   void forget() noexcept {
     secure_zero(key_, sizeof key_);
+    fresh_key_ = false;
     crypto_.init(handle_, nullptr, nullptr, kNothing, kNothing, encrypt_);
   }
 
   void use_key(const uint8_t* key) noexcept {
-    fresh_key_ = !secure_equal(key_, key, sizeof key_);
-    if (fresh_key_) std::memcpy(key_, key, sizeof key_);
+    if (secure_equal(key_, key, sizeof key_)) return;
+    std::memcpy(key_, key, sizeof key_);
+    // Stays so until a message takes it into the context: a batch may hold none that gets that far.
+    fresh_key_ = true;
   }
 
   bool begin(uint64_t counter) noexcept {
     uint8_t nonce[12] = {};
     store_le64(nonce + 4, counter);
     const bool ok = crypto_.init(handle_, nullptr, nullptr, fresh_key_ ? key_ : nullptr, nonce, encrypt_) == 1;
-    fresh_key_ = false;
+    if (ok) fresh_key_ = false;
     return ok;
   }
 
