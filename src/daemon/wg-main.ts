@@ -2,6 +2,7 @@
 // other userspace WireGuards read from the environment (WG_TUN_FD, WG_UAPI_FD, LOG_LEVEL) and turns failures into advice.
 // Arguments and printing are the command line's.
 
+import { setFlagsFromString } from 'node:v8';
 import { createNativePlane, type LiveNativePlane } from '../dataplane/native/native-plane.ts';
 import { reportStart, type StartReport, startInBackground } from './background.ts';
 import { createLog, type Log, parseLogLevel } from './log.ts';
@@ -36,6 +37,7 @@ export async function runInForeground(
   env: NodeJS.ProcessEnv,
   onReady: (ready: WgReady) => void,
 ): Promise<WgOutcome> {
+  keepYoungHeapSmall();
   try {
     const host = await start(settings, env);
     const ready = { pid: process.pid, interface: host.ifname, socket: host.socketPath ?? '' };
@@ -48,6 +50,14 @@ export async function runInForeground(
     reportStart(env, { ready: false, failure: { what, why, help } });
     return { kind: 'failed', failure: { what, why, help } };
   }
+}
+
+/**
+ * A large configuration makes V8 grow the space for young objects to 48 MB, and it never gives that back. Measured with 10,000
+ * peers configured six times: 119 to 128 MB resident without this, 84 to 97 MB with it, for 5 % more CPU time.
+ */
+function keepYoungHeapSmall(): void {
+  setFlagsFromString('--semi-space-growth-factor=1');
 }
 
 /** Runs the program of this process again in the background with `args`; resolves when it is ready or has failed. */
