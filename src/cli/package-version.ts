@@ -1,4 +1,5 @@
-// The version in package.json, which lies two folders above both src/cli and dist/cli.
+// The version of this installation: what package.json says, which lies two folders above both src/cli and dist/cli. Read when
+// it is asked for, so that no build step has to write it into a source.
 
 import { readFileSync } from 'node:fs';
 

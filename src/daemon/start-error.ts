@@ -1,4 +1,5 @@
-// A start that failed, as a person wants to read it: what happened, why, and what to do about it.
+// A start that failed, as a person wants to read it: what happened, why, and what to do about it. The command line prints
+// it; a background process passes it to its parent. Any other error is a bug and keeps its stack.
 
 export interface StartFailure {
   readonly what: string;

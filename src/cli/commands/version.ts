@@ -1,4 +1,5 @@
-// `warren version`: which Warren this is, and on what it runs.
+// `warren version`: which Warren this is, and on what it runs. Leaves out what a running daemon is: an older one may
+// still run after an upgrade.
 
 import { type Command, EXIT_DONE, parseArguments, UsageError } from '../command.ts';
 import { packageVersion } from '../package-version.ts';
