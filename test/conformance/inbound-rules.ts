@@ -227,6 +227,7 @@ export function inboundRules(open: (options?: PlaneOptions) => Lab): void {
         with16(reversed4({ length: 60 }), 2, 19),
         with16(reversed6({ length: 80 }), 4, 41),
         first(reversed4(), 0x44),
+        first(reversed4({ length: 28 }), 0x48),
         first(reversed4(), 0x15),
         first(reversed4(), 0x75),
         first(reversed6(), 0xf0),

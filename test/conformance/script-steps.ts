@@ -122,6 +122,7 @@ function install(world: World, role: KeypairConfig['role']): ScriptSession {
   const localIndex = random.chance(0.5) ? (world.expected.pop() ?? world.nextIndex()) : world.nextIndex();
   // An expected index belongs to the peer that it was expected for: give it up before another takes it.
   world.all((plane) => plane.forgetIndex(localIndex));
+  world.expected = world.expected.filter((index) => index !== localIndex);
   return world.install(peer, {
     localIndex,
     remoteIndex: random.nextU32(),

@@ -42,7 +42,8 @@ export class World {
   readonly sessions: ScriptSession[] = [];
   /** Messages that were built and not delivered, or delivered and may be again. */
   readonly held: { datagram: Uint8Array; source: Endpoint }[] = [];
-  readonly expected: LocalIndex[] = [];
+  /** Indexes that were expected at some time and have no keypair. */
+  expected: LocalIndex[] = [];
   /** Kinds of descriptors that came up, for coverage. */
   readonly kindsSeen = new Set<number>();
   now = START as Instant;

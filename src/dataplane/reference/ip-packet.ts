@@ -9,8 +9,6 @@ export const IPV6_HEADER = 40;
 
 export interface IpPacket {
   readonly family: Family;
-  /** Options included. Not compared with `length` here: from the network the kernel lets such a packet pass too. */
-  readonly headerLength: number;
   /** What the header says, header included: at most what there is. */
   readonly length: number;
   readonly addressLength: 4 | 16;
@@ -23,16 +21,17 @@ export function parseIpPacket(bytes: Uint8Array): IpPacket | null {
   const first = bytes[0];
   if (first === undefined) return null;
   if (first >> 4 === 4) {
-    if (bytes.length < IPV4_HEADER || (first & 15) < 5) return null;
+    const headerLength = (first & 15) * 4;
+    if (bytes.length < IPV4_HEADER || headerLength < IPV4_HEADER) return null;
     const length = readU16be(bytes, 2);
-    if (length < IPV4_HEADER || length > bytes.length) return null;
-    return { family: 4, headerLength: (first & 15) * 4, length, addressLength: 4, sourceAt: 12, destinationAt: 16 };
+    if (length < headerLength || length > bytes.length) return null;
+    return { family: 4, length, addressLength: 4, sourceAt: 12, destinationAt: 16 };
   }
   if (first >> 4 === 6) {
     if (bytes.length < IPV6_HEADER) return null;
     const length = readU16be(bytes, 4) + IPV6_HEADER;
     if (length > bytes.length) return null;
-    return { family: 6, headerLength: IPV6_HEADER, length, addressLength: 16, sourceAt: 8, destinationAt: 24 };
+    return { family: 6, length, addressLength: 16, sourceAt: 8, destinationAt: 24 };
   }
   return null;
 }

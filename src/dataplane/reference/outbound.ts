@@ -28,7 +28,7 @@ export function fromTunnel(state: PlaneState, bytes: Uint8Array): void {
 /** Returns why the packet was dropped, or null. */
 function send(state: PlaneState, bytes: Uint8Array): DropReason | null {
   const packet = parseIpPacket(bytes);
-  if (packet === null || packet.length < packet.headerLength) return 'outMalformed';
+  if (packet === null) return 'outMalformed';
   const peer = state.allowedIps.lookup(bytes, packet.destinationAt, packet.addressLength);
   if (peer === undefined) {
     sendUnreachable(state, bytes, packet, 'noRoute', state.now);
