@@ -30,15 +30,16 @@ describe.skipIf(!CAN_RUN || SUBJECT !== 'warren')('an established tunnel of warr
   });
   afterAll(() => lab?.close());
 
-  // Both asleep, not computing: two busy loops would take the two cores of a small machine from everything else.
-  const CASES: readonly { what: string; blocked: readonly ('left' | 'right')[]; signal: NodeJS.Signals }[] = [
-    { what: 'the sender computes', blocked: ['left'], signal: 'SIGUSR2' },
-    { what: 'the receiver computes', blocked: ['right'], signal: 'SIGUSR2' },
-    { what: 'both ends sleep', blocked: ['left', 'right'], signal: 'SIGPWR' },
+  const CASES: readonly { who: string; blocked: readonly ('left' | 'right')[] }[] = [
+    { who: 'the sender', blocked: ['left'] },
+    { who: 'the receiver', blocked: ['right'] },
+    { who: 'both ends', blocked: ['left', 'right'] },
   ];
   it.each(CASES)(
-    'keeps its speed and every packet while the event loop is blocked for 5 s: $what',
-    async ({ blocked, signal }) => {
+    'keeps its speed and every packet while the event loop of $who is blocked for 5 s',
+    // Other tests run beside this one: a comparison that they disturbed is made again.
+    { timeout: 40_000, retry: 2 },
+    async ({ blocked }) => {
       const { left, right } = pair;
       const sides: readonly Side[] = blocked.map((name) => pair[name]);
       const blocksBefore = sides.map(({ engine }) => count(engine, 'loop free'));
@@ -49,7 +50,7 @@ describe.skipIf(!CAN_RUN || SUBJECT !== 'warren')('an established tunnel of warr
       });
       await until('the transfer has begun', 3_000, () => echoes.answered > 10);
       await pass(BEFORE_S * 1_000);
-      for (const side of sides) side.engine.signal(signal);
+      for (const side of sides) side.engine.signal('SIGUSR2');
       await until('the loops are blocked', 1_000, () =>
         sides.every(({ engine }, index) => count(engine, 'loop blocked') > (blocksBefore[index] ?? 0)),
       );
@@ -63,16 +64,17 @@ describe.skipIf(!CAN_RUN || SUBJECT !== 'warren')('an established tunnel of warr
       const { sent, received } = await echoes.finish();
       expect(received).toBeGreaterThanOrEqual(sent - 1);
 
+      // Medians of the half seconds: one in which the machine was busy elsewhere must not decide.
       const rate = (from: number, to: number): number => {
         const within = intervals.filter(({ start, end }) => start >= from - 0.01 && end <= to + 0.01);
-        return within.reduce((sum, { bitsPerSecond }) => sum + bitsPerSecond, 0) / within.length;
+        const rates = within.map(({ bitsPerSecond }) => bitsPerSecond).sort((a, b) => a - b);
+        return rates[Math.floor(rates.length / 2)] ?? 0;
       };
       // The first half second belongs to TCP's slow start.
       const before = rate(0.5, BEFORE_S);
       const during = rate(BEFORE_S + 1, BEFORE_S + BLOCK_S - 0.5);
       expect(during / before).toBeGreaterThanOrEqual(0.8);
     },
-    40_000,
   );
 
   it('wakes JavaScript a handful of times, not once per packet, to carry a gigabyte and more', async () => {
