@@ -1,3 +1,6 @@
+// Cryptokey routing: examples, a property test against a table that is searched from end to end, and 100,000 prefixes
+// (paper §2; checklist 24).
+
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { addressBytes, type IpAddress, type IpPrefix, parsePrefix, prefixParts } from '../../src/base/ip.ts';

@@ -1,4 +1,5 @@
-// Packets that wait for a keypair which may send (checklist 5 and 25): bounded, oldest dropped first, in order.
+// Packets that wait for a keypair which may send (paper §6.1; checklist 5 and 25): bounded, oldest dropped first, in
+// order. When they are sent or given up is decided in outbound.ts and by the engine.
 
 /** As many as Linux's and Go's WireGuard keep. */
 export const STAGED_PACKETS_MAX = 128;

@@ -1,3 +1,6 @@
+// Hexadecimal, base64 (RFC 4648) and words, held against Buffer and DataView; strictness in what is read, as the control
+// socket needs it.
+
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {

@@ -1,3 +1,6 @@
+// Instants and assertions: the small things that every room stands on. What they are for is tested
+// where they are used.
+
 import { describe, expect, it } from 'vitest';
 import { assert, InvariantError, unreachable } from '../../../src/base/assert.ts';
 import {

@@ -1,3 +1,6 @@
+// Addresses, prefixes and endpoints: the examples of RFC 5952 and RFC 4291, and properties held against node:net and
+// the URL parser. Zones are numeric only.
+
 import { isIPv4, isIPv6 } from 'node:net';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';

@@ -1,3 +1,6 @@
+// The seeded generator against xoshiro128** and splitmix32 spelled out in 64-bit arithmetic, and the odds it gives.
+// Simulations replay only as long as these numbers stay the same.
+
 import { describe, expect, it } from 'vitest';
 import { Prng } from '../../../src/base/prng.ts';
 

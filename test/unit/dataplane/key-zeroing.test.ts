@@ -1,3 +1,6 @@
+// Session keys in the reference plane: every copy is zeroed when its keypair loses its place, seen through a crypto
+// provider that remembers the key objects it was given.
+
 import { describe, expect, it } from 'vitest';
 import { nodeProvider } from '../../../src/crypto/node.ts';
 import type { CryptoProvider } from '../../../src/crypto/provider.ts';

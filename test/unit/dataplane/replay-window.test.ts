@@ -1,3 +1,6 @@
+// The replay window against a memory of every counter ever accepted (paper §5.4.6): exactly 8,128 back, at every
+// alignment, and over jumps.
+
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { REPLAY_WINDOW, ReplayWindow } from '../../../src/wireguard/replay-window.ts';

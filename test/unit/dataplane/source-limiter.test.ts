@@ -1,3 +1,6 @@
+// The reference plane's token bucket per source: its rate over time, and that it remembers a bounded number of sources.
+// Which datagrams pass through it is the conformance suite's.
+
 import { describe, expect, it } from 'vitest';
 import type { Instant } from '../../../src/base/instant.ts';
 import { formatAddress, formatEndpoint } from '../../../src/base/ip.ts';
