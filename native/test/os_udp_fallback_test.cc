@@ -165,6 +165,8 @@ TEST("a source that is gone is left out, whatever the kernel calls it, and the c
     CHECK(!runs[1].forget_source);
     CHECK(kernel.delivered[1] == cut(run.bytes, 1400));
     CHECK_EQ(bench.sockets.max_segments(), segments);
+    // EINVAL might be the segmentation as well: one message of 46 goes singly to find out, the others do not.
+    CHECK_EQ(kernel.messages.size(), std::size_t{error == EINVAL ? 46u + 2 + 1 : 3u + 1});
   }
 }
 

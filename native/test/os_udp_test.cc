@@ -368,6 +368,18 @@ TEST("link-local sources and scopes") {
   CHECK_EQ(send_one(there, scratch, answer).datagrams_sent, 1u);
   CHECK(!answer.run.forget_source);
   CHECK_EQ(text_of(collect(here, AF_INET6, 1, batch).runs[0].source), std::string("fe80::b"));
+
+  // From a global address to a link-local one: the answer's interface follows from nothing but its source.
+  question.run.source.family = AF_INET6;
+  CHECK(::inet_pton(AF_INET6, "fd09::1", question.run.source.address) == 1);
+  CHECK_EQ(send_one(here, scratch, question).datagrams_sent, 1u);
+  const Collected again = collect(there, AF_INET6, 1, batch);
+  CHECK_EQ(text_of(again.runs[0].source), std::string("fd09::1"));
+  OwnedRun back(pattern(100, 3), 0, again.runs[0].source);
+  back.run.source = again.runs[0].local;
+  CHECK_EQ(send_one(there, scratch, back).datagrams_sent, 1u);
+  CHECK(!back.run.forget_source);
+  CHECK_EQ(text_of(collect(here, AF_INET6, 1, batch).runs[0].source), std::string("fe80::b"));
 }
 
 TEST("segments beyond the MTU are fragmented unless forbidden") {
