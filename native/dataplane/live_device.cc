@@ -125,7 +125,9 @@ BindOutcome LiveDevice::bind(uint16_t port, uint32_t fwmark) noexcept {
   for (size_t i = 0; i < workers_.size(); ++i) {
     auto bound = UdpSockets::bind(options);
     if (!bound.ok()) return {bound.error().code, 0};
+    // The first must find the port free; the others share it with the first.
     options.port = bound->port();
+    options.join = true;
     sockets.push_back(std::make_unique<UdpSockets>(std::move(*bound)));
   }
   fwmark_ = fwmark;
@@ -154,8 +156,9 @@ void LiveDevice::set_fwmark(uint32_t fwmark) noexcept {
 
 void LiveDevice::set_deadline(double at) noexcept {
   deadline_.store(at, std::memory_order_relaxed);
-  timer_.arm(at);
+  // Before the timer is armed: one in the past is raised at once.
   plane_->control().withdraw_deadline();
+  timer_.arm(at);
 }
 
 void LiveDevice::check_deadline() noexcept {
