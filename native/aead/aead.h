@@ -5,9 +5,11 @@
 
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 
 namespace warren {
 
@@ -40,7 +42,7 @@ class Aead {
   Aead& operator=(const Aead&) = delete;
   virtual ~Aead() = default;
 
-  /** Name of the implementation, for status and benchmarks: "openssl-evp". */
+  /** Name of the implementation, for status and benchmarks: one of kAeadTiers. */
   virtual const char* tier() const noexcept = 0;
   virtual void seal(const uint8_t key[kAeadKeyLength], std::span<SealJob> jobs) noexcept = 0;
   virtual void open(const uint8_t key[kAeadKeyLength], std::span<OpenJob> jobs) noexcept = 0;
@@ -48,7 +50,16 @@ class Aead {
   virtual void forget() noexcept = 0;
 };
 
-/** The fastest tier that works here, or null: then `aead_unavailable_reason` says why. */
+/** Fastest first; each needs something that a machine may lack. */
+inline constexpr std::array<const char*, 2> kAeadTiers = {"avx512-ifma", "openssl-evp"};
+
+/** The tier of that name, or null when this machine cannot have it. */
+std::unique_ptr<Aead> make_aead(std::string_view tier);
+
+/**
+ * The fastest tier that works here and passes its own test (tried once per process), or the one that the environment's
+ * WARREN_AEAD names. Null: `aead_unavailable_reason` says why.
+ */
 std::unique_ptr<Aead> make_aead();
 
 /** Null when `make_aead` can give one; else a sentence for a person. Static storage. */
