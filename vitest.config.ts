@@ -1,10 +1,15 @@
-// Two projects. `unit` is everything that needs no network of its own and may run in parallel; `interop` makes network
-// namespaces of their own, drives other WireGuards and waits for real timers, so it has long limits and two files at a
-// time: the rekeying that takes two minutes passes beside the others.
+// Three projects. `unit` is everything that needs no network of its own and may run in parallel. `interop` makes network
+// namespaces, drives other WireGuards and waits for real timers: long limits, two files at a time, so that the rekeying
+// that takes two minutes passes beside the others. `timing` are those of them that measure, one by one and after all else.
 
 import { defineConfig } from 'vitest/config';
 
+/** Files of test/interop whose verdict is a rate, a latency or a count of wake-ups. */
+const TIMING = ['load', 'scale', 'stall'].map((name) => `test/interop/${name}.test.ts`);
+
 const UNIT = ['unit', 'vectors', 'property', 'conformance', 'sim'];
+
+const NAMESPACES = { pool: 'forks', testTimeout: 300_000, hookTimeout: 120_000, teardownTimeout: 60_000 } as const;
 
 export default defineConfig({
   test: {
@@ -26,12 +31,20 @@ export default defineConfig({
         test: {
           name: 'interop',
           include: ['test/interop/**/*.test.ts'],
-          pool: 'forks',
+          exclude: TIMING,
+          ...NAMESPACES,
           maxWorkers: 2,
-          testTimeout: 300_000,
-          hookTimeout: 120_000,
-          teardownTimeout: 60_000,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: 'timing',
+          include: TIMING,
+          ...NAMESPACES,
+          fileParallelism: false,
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -78,7 +78,7 @@ export const STAGES = [
     name: 'sim',
     title: `simulation, ${SIMULATED_SEEDS} seeds`,
     after: ['types'],
-    limitSeconds: 600,
+    limitSeconds: 900,
     commands: () => [[node, join(root, 'dist', 'sim', 'main.js'), '--seeds', String(SIMULATED_SEEDS)]],
   },
   {
@@ -86,8 +86,8 @@ export const STAGES = [
     title: 'interop in network namespaces',
     after: ['types', 'addon-cmake'],
     alone: true,
-    limitSeconds: 900,
-    commands: () => [privileged([...vitest, 'run', '--project', 'interop'])],
+    limitSeconds: 1200,
+    commands: () => [privileged([...vitest, 'run', '--project', 'interop', '--project', 'timing'])],
   },
   {
     name: 'unit',
