@@ -9,6 +9,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "tables/huge_allocator.h"
+
 namespace warren {
 
 template <typename T>
@@ -82,7 +84,7 @@ class BlockPool {
     return kind;
   }
 
-  std::vector<T> elements_;
+  std::vector<T, HugeAllocator<T>> elements_;
   std::array<uint32_t, kSizes.size()> free_;
 };
 

@@ -1,9 +1,9 @@
 // Longest-prefix match: a path-compressed trie that looks at four bits per node. A node stands at a depth that is a
 // multiple of four, holds a bitmap of the prefixes that end within its four bits (15 of them, lengths depth … depth + 3)
 // and a bitmap of its children; both are ranked into small arrays in index-addressed pools, so a lookup is a handful of
-// dependent loads and a node costs 20 or 32 bytes. After Eatherton, Varghese and Dittia's tree bitmap (2004), with path
-// compression added. Every prefix is an entry on its owner's list, so an owner is removed in time proportional to its
-// prefixes. Leaves out locking.
+// dependent loads and a node costs 16 or 32 bytes, aligned so that it never takes two cache lines: large tables cost what
+// their cache misses cost. After Eatherton, Varghese and Dittia's tree bitmap (2004), with path compression added. Every
+// prefix is an entry on its owner's list, so an owner is removed in time proportional to its prefixes. Leaves out locking.
 
 #pragma once
 
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tables/block_pool.h"
+#include "tables/huge_allocator.h"
 #include "tables/prefix_key.h"
 
 namespace warren {
@@ -41,10 +42,14 @@ class PrefixTrie {
     uint32_t at = root_;
     for (;;) {
       const Node& node = nodes_[at];
-      if (!key.shares(node.key, node.depth)) break;
-      const uint32_t nibble = key.nibble(node.depth);
+      const uint32_t depth = node.depth();
+      if (!key.shares(node.key, depth)) break;
+      const uint32_t nibble = key.nibble(depth);
       const uint32_t covering = node.prefixes & kCovering[nibble];
-      if (covering != 0) best = entry_at(node, 31u - static_cast<uint32_t>(std::countl_zero(covering)));
+      if (covering != 0) {
+        if (node.is_simple_leaf()) return node.child_base;
+        best = entry_at(node, 31u - static_cast<uint32_t>(std::countl_zero(covering)));
+      }
       if (!(node.children >> nibble & 1)) break;
       at = node.child_base + rank(node.children, nibble);
     }
@@ -54,11 +59,14 @@ class PrefixTrie {
   uint32_t insert(const Key& address, uint8_t length, uint32_t value) {
     if (length > Key::kBits || value >= kValuesMax) return kTrieFull;
     const Key key = address.masked(length);
-    const uint32_t found = find(key, length);
+    uint32_t path[kPathMax];
+    uint32_t steps = 0;
+    const uint32_t found = find(key, length, path, steps);
     if (found != kNoValue) {
       const uint32_t previous = owners_[found];
       unlink(found);
       link(found, value);
+      settle(nodes_[path[steps - 1]]);
       return previous;
     }
     if (size_ >= kPrefixesMax) return kTrieFull;
@@ -72,7 +80,9 @@ class PrefixTrie {
   bool remove(const Key& address, uint8_t length, uint32_t value) {
     if (length > Key::kBits) return false;
     const Key key = address.masked(length);
-    const uint32_t found = find(key, length);
+    uint32_t path[kPathMax];
+    uint32_t steps = 0;
+    const uint32_t found = find(key, length, path, steps);
     if (found == kNoValue || owners_[found] != value) return false;
     erase(found);
     return true;
@@ -101,15 +111,23 @@ class PrefixTrie {
   }
 
  private:
-  struct Node {
+  struct alignas(sizeof(Key) == 4 ? 16 : 32) Node {
     Key key{};
+    /** Where the children are. In a leaf with one prefix: the value of that, so that a lookup can end here. */
     uint32_t child_base = 0;
     /** The entry itself while there is one prefix, else where the ranked entries are. */
-    uint32_t entries = 0;
+    uint32_t entries : 26 = 0;
+    /** Depth in nibbles. */
+    uint32_t level : 6 = 0;
     uint16_t children = 0;
     uint16_t prefixes = 0;
-    uint8_t depth = 0;
+
+    uint32_t depth() const noexcept { return level * 4; }
+    bool has_one_prefix() const noexcept { return (prefixes & (prefixes - 1)) == 0; }
+    bool is_simple_leaf() const noexcept { return children == 0 && has_one_prefix(); }
   };
+  static_assert(sizeof(Node) == (sizeof(Key) == 4 ? 16 : 32));
+  static_assert(kPrefixesMax * 4 <= size_t{1} << 26);
   struct Entry {
     Key key;
     uint32_t next;
@@ -137,24 +155,22 @@ class PrefixTrie {
   static uint32_t rank(uint32_t bitmap, uint32_t bit) noexcept { return popcount16(bitmap & ((1u << bit) - 1)); }
 
   uint32_t entry_at(const Node& node, uint32_t bit) const noexcept {
-    if ((node.prefixes & (node.prefixes - 1)) == 0) return node.entries;
+    if (node.has_one_prefix()) return node.entries;
     return ranked_[node.entries + rank(node.prefixes, bit)];
   }
 
-  /** The entry of exactly this prefix; `path`, if given, gets the nodes from the root to its own. */
-  uint32_t find(const Key& key, uint32_t length, uint32_t* path = nullptr, uint32_t* path_length = nullptr) const noexcept {
+  /** The entry of exactly this prefix; `path` gets the nodes from the root to its own, at most kPathMax. */
+  uint32_t find(const Key& key, uint32_t length, uint32_t* path, uint32_t& steps) const noexcept {
     const uint32_t depth = length & ~3u;
-    uint32_t steps = 0;
     for (uint32_t at = root_;;) {
       const Node& node = nodes_[at];
-      if (node.depth > depth || !key.shares(node.key, node.depth)) return kNoValue;
-      if (path != nullptr) path[steps++] = at;
-      if (node.depth == depth) {
+      if (node.depth() > depth || !key.shares(node.key, node.depth())) return kNoValue;
+      path[steps++] = at;
+      if (node.depth() == depth) {
         const uint32_t bit = bit_of(key, length);
-        if (path_length != nullptr) *path_length = steps;
         return node.prefixes >> bit & 1 ? entry_at(node, bit) : kNoValue;
       }
-      const uint32_t nibble = key.nibble(node.depth);
+      const uint32_t nibble = key.nibble(node.depth());
       if (!(node.children >> nibble & 1)) return kNoValue;
       at = node.child_base + rank(node.children, nibble);
     }
@@ -164,9 +180,9 @@ class PrefixTrie {
   uint32_t descend_or_build(const Key& key, uint32_t depth) {
     for (uint32_t at = root_;;) {
       const uint32_t common = key.common(nodes_[at].key) & ~3u;
-      if (common < nodes_[at].depth || depth < nodes_[at].depth) split(at, common < depth ? common : depth);
-      if (nodes_[at].depth == depth) return at;
-      const uint32_t nibble = key.nibble(nodes_[at].depth);
+      if (common < nodes_[at].depth() || depth < nodes_[at].depth()) split(at, common < depth ? common : depth);
+      if (nodes_[at].depth() == depth) return at;
+      const uint32_t nibble = key.nibble(nodes_[at].depth());
       if (!(nodes_[at].children >> nibble & 1)) return add_child(at, nibble, leaf(key, depth));
       at = nodes_[at].child_base + rank(nodes_[at].children, nibble);
     }
@@ -175,7 +191,7 @@ class PrefixTrie {
   static Node leaf(const Key& key, uint32_t depth) noexcept {
     Node node;
     node.key = key.masked(depth);
-    node.depth = static_cast<uint8_t>(depth);
+    node.level = (depth / 4) & 63;
     return node;
   }
 
@@ -200,6 +216,12 @@ class PrefixTrie {
     const uint32_t base = nodes_.narrow(nodes_[at].child_base, popcount16(nodes_[at].children) - 1, position);
     nodes_[at].child_base = base;
     nodes_[at].children = static_cast<uint16_t>(nodes_[at].children & ~(1u << nibble));
+    settle(nodes_[at]);
+  }
+
+  /** A leaf with one prefix repeats its value. */
+  void settle(Node& node) const noexcept {
+    if (node.is_simple_leaf() && node.prefixes != 0) node.child_base = owners_[node.entries];
   }
 
   void add_prefix(uint32_t at, uint32_t bit, uint32_t entry) {
@@ -218,6 +240,7 @@ class PrefixTrie {
       node.entries = ranked_.widen(node.entries, count + 1, position);
       ranked_[node.entries + position] = entry;
     }
+    settle(node);
   }
 
   void remove_prefix(Node& node, uint32_t bit) {
@@ -231,6 +254,7 @@ class PrefixTrie {
     } else if (count > 2) {
       node.entries = ranked_.narrow(node.entries, count - 1, position);
     }
+    settle(node);
   }
 
   void erase(uint32_t entry) {
@@ -238,7 +262,7 @@ class PrefixTrie {
     const uint32_t length = entries_[entry].length;
     uint32_t path[kPathMax];
     uint32_t steps = 0;
-    find(key, length, path, &steps);
+    find(key, length, path, steps);
     remove_prefix(nodes_[path[steps - 1]], bit_of(key, length));
     prune(key, path, steps);
     unlink(entry);
@@ -261,7 +285,7 @@ class PrefixTrie {
         return;
       }
       const uint32_t parent = path[steps - 2];
-      remove_child(parent, key.nibble(nodes_[parent].depth));
+      remove_child(parent, key.nibble(nodes_[parent].depth()));
     }
   }
 
@@ -300,8 +324,8 @@ class PrefixTrie {
   BlockPool<Node> nodes_;
   BlockPool<uint32_t> ranked_;
   std::vector<Entry> entries_;
-  /** Apart from the entries: a lookup ends here, and dense numbers stay in the cache. */
-  std::vector<uint32_t> owners_;
+  /** Apart from the entries: many lookups end here, and dense numbers stay in the cache. */
+  std::vector<uint32_t, HugeAllocator<uint32_t>> owners_;
   std::vector<uint32_t> heads_;
   uint32_t free_entry_ = kNoValue;
   uint32_t root_ = 0;

@@ -3,6 +3,7 @@
 #include "tables/allowed_ips.h"
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <optional>
 #include <set>
@@ -242,4 +243,40 @@ TEST("memory does not grow when the same prefixes come and go") {
   const size_t settled = table.memory_bytes();
   for (int round = 0; round < 20; ++round) cycle();
   CHECK(table.memory_bytes() <= settled + settled / 4);
+}
+
+TEST("100,000 prefixes of each family go in within a second, and each is found") {
+  constexpr uint32_t kCount = 100000;
+  for (Family family : {Family::ipv4, Family::ipv6}) {
+    Random random(11);
+    std::vector<Address> addresses(kCount);
+    for (uint32_t i = 0; i < kCount; ++i) {
+      random.fill(addresses[i]);
+      // All different, and all in one net, as in a mesh.
+      addresses[i][0] = 10;
+      addresses[i][1] = static_cast<uint8_t>(i >> 16);
+      addresses[i][2] = static_cast<uint8_t>(i >> 8);
+      addresses[i][3] = static_cast<uint8_t>(i);
+    }
+    AllowedIps table;
+    using Clock = std::chrono::steady_clock;
+    const auto from = Clock::now();
+    for (uint32_t i = 0; i < kCount; ++i) {
+      CHECK_EQ(table.insert(family, addresses[i].data(), static_cast<uint8_t>(width(family)), i), kNone);
+    }
+    const auto inserted = Clock::now();
+    uint32_t wrong = 0;
+    for (uint32_t i = 0; i < kCount; ++i) {
+      const uint8_t* const at = addresses[i].data();
+      wrong += (family == Family::ipv4 ? table.lookup4(at) : table.lookup6(at)) != i;
+    }
+    const auto found = Clock::now();
+    CHECK_EQ(wrong, 0u);
+    const std::chrono::duration<double, std::nano> insertion = inserted - from;
+    const std::chrono::duration<double, std::nano> lookup = found - inserted;
+    std::printf("            %u IPv%d hosts: %.0f ns per insertion, %.0f ns per lookup, %.1f MB\n", kCount,
+                static_cast<int>(family), insertion.count() / kCount, lookup.count() / kCount,
+                static_cast<double>(table.memory_bytes()) / 1e6);
+    CHECK(insertion.count() < 1e9);
+  }
 }
