@@ -34,12 +34,19 @@ describe.skipIf(!CAN_RUN).each(CASES)(`${SUBJECT} and $peer over IPv$outer`, ({ 
       const from = pair[initiator];
       const to = pair.other(from);
       await pair.meetFrom(from, { outer });
+      // All echoes before the first TCP stream, whose last burst may overflow the small socket buffer of wireguard-go.
+      await untilAnswers(from.host, to.inner4, FIRST_ANSWER_MS);
+      const ways = [
+        [from.host, to.inner4],
+        [from.host, to.inner6],
+        [to.host, from.inner4],
+        [to.host, from.inner6],
+      ] as const;
+      for (const [host, target] of ways) {
+        const echoes = await ping(host, target, { count: 5, intervalSeconds: 0.02 });
+        expect(echoes).toMatchObject({ sent: 5, received: 5 });
+      }
       for (const target of [to.inner4, to.inner6]) {
-        await untilAnswers(from.host, target, FIRST_ANSWER_MS);
-        expect(await ping(from.host, target, { count: 5, intervalSeconds: 0.02 })).toMatchObject({
-          sent: 5,
-          received: 5,
-        });
         const upload = await iperf3(from.host, to.host, target, { bytes: 4_000_000 });
         expect(upload.bytesSent).toBeGreaterThanOrEqual(4_000_000);
         expect(upload.bytes).toBeGreaterThan(1_000_000);
@@ -47,7 +54,6 @@ describe.skipIf(!CAN_RUN).each(CASES)(`${SUBJECT} and $peer over IPv$outer`, ({ 
         expect(download.bytesSent).toBeGreaterThanOrEqual(4_000_000);
         expect(download.bytes).toBeGreaterThan(1_000_000);
       }
-      expect((await ping(to.host, from.inner6, { count: 3, intervalSeconds: 0.02 })).received).toBe(3);
     },
     30_000,
   );
