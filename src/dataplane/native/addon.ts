@@ -3,7 +3,6 @@
 // build:native), prebuilds/linux-<arch>-<libc>/warren.node. The types here are the addon's whole surface.
 
 import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -156,7 +155,10 @@ export function load(paths: readonly string[]): AddonResult {
     };
   }
   try {
-    const addon = createRequire(import.meta.url)(path) as NativeAddon;
+    // Not through require, which takes a file without the right ending for a script.
+    const module = { exports: {} };
+    process.dlopen(module, path);
+    const addon = module.exports as NativeAddon;
     const fault = addon.selfTest();
     if (fault !== null) return { ok: false, message: `the native addon is not fit for use: ${fault}` };
     return { ok: true, addon, path };
@@ -181,7 +183,11 @@ export function explainLoad(path: string, reason: string): string {
   if (/GLIBC_|GLIBCXX_|CXXABI_/.test(reason)) {
     return `${path} was built on a newer system than this one: ${rebuild} (${reason})`;
   }
-  if (/ELF class|ELF header|file too short|cannot open shared object file: No such file/.test(reason)) {
+  if (
+    /ELF class|ELF header|file too short|cannot dynamically load|did not self-register|cannot open shared object file: No such file/.test(
+      reason,
+    )
+  ) {
     return `${path} is not an addon for linux-${process.arch}: ${rebuild} (${reason})`;
   }
   if (/undefined symbol: (napi|node_api)/.test(reason)) {
