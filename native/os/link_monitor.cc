@@ -56,8 +56,7 @@ bool LinkMonitor::read_all() noexcept {
       lost = true;
       continue;
     }
-    int left = static_cast<int>(got);
-    for (auto* message = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) take(*message);
+    netlink::for_each_message(buffer, static_cast<std::size_t>(got), [this](const nlmsghdr& message) { take(message); });
   }
 }
 

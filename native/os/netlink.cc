@@ -56,31 +56,33 @@ Status send(int fd, const LinkRequest& request) noexcept {
 namespace {
 
 struct Answer {
+  bool complete = false;
   int error = 0;
   bool has_link = false;
   LinkState link{};
+
+  void take(const nlmsghdr& message) noexcept {
+    if (complete) return;
+    if (message.nlmsg_type == RTM_NEWLINK) has_link = parse_link(message, link);
+    if (message.nlmsg_type != NLMSG_ERROR) return;
+    complete = true;
+    error = message.nlmsg_len < NLMSG_LENGTH(sizeof(nlmsgerr)) ? EPROTO : -static_cast<const nlmsgerr*>(NLMSG_DATA(&message))->error;
+  }
 };
 
 // Reads until the acknowledgement (or error) of the one request on this socket.
 Result<Answer> await(int fd) noexcept {
   alignas(nlmsghdr) unsigned char buffer[16384];
   Answer answer;
-  for (;;) {
+  while (!answer.complete) {
     const ssize_t got = ::recv(fd, buffer, sizeof buffer, 0);
     if (got < 0) {
       if (errno == EINTR) continue;
       return Error{errno, "read from rtnetlink"};
     }
-    int left = static_cast<int>(got);
-    for (auto* message = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
-      if (message->nlmsg_type == NLMSG_ERROR) {
-        if (message->nlmsg_len < NLMSG_LENGTH(sizeof(nlmsgerr))) return Error{EPROTO, "read from rtnetlink"};
-        answer.error = -static_cast<const nlmsgerr*>(NLMSG_DATA(message))->error;
-        return answer;
-      }
-      if (message->nlmsg_type == RTM_NEWLINK) answer.has_link = parse_link(*message, answer.link);
-    }
+    for_each_message(buffer, static_cast<std::size_t>(got), [&answer](const nlmsghdr& message) { answer.take(message); });
   }
+  return answer;
 }
 
 }  // namespace

@@ -31,6 +31,20 @@ Status send(int fd, const LinkRequest& request) noexcept;
 /** Sends a request with NLM_F_ACK on a socket of its own and waits for the answer. */
 Status transact(const LinkRequest& request, const char* step) noexcept;
 
+/** Calls `visit(const nlmsghdr&)` for each whole message of what one recv gave. Not NLMSG_NEXT: its types upset -Wsign-compare. */
+template <class Visit>
+void for_each_message(const unsigned char* data, std::size_t length, Visit&& visit) {
+  while (length >= sizeof(nlmsghdr)) {
+    const auto& message = *reinterpret_cast<const nlmsghdr*>(data);
+    if (message.nlmsg_len < sizeof(nlmsghdr) || message.nlmsg_len > length) return;
+    visit(message);
+    const std::size_t step = NLMSG_ALIGN(message.nlmsg_len);
+    if (step >= length) return;
+    data += step;
+    length -= step;
+  }
+}
+
 /** What a RTM_NEWLINK says. */
 struct LinkState {
   uint32_t index = 0;
