@@ -10,7 +10,7 @@
 
 namespace warren {
 
-/** Milliseconds of CLOCK_BOOTTIME; what TypeScript calls an Instant. About 20 ns: no system call. */
+/** Milliseconds of CLOCK_BOOTTIME; what TypeScript calls an Instant. To be asked for once a batch, not once a packet. */
 double boottime_ms() noexcept;
 
 /** One deadline. Readable when it has come, until `acknowledge`. */
