@@ -27,7 +27,7 @@ export const STAGES = [
     keepGoing: true,
     limitSeconds: 120,
     commands: () => [
-      [...biome, 'ci', '--error-on-warnings', '--max-diagnostics=200', root],
+      [...biome, 'ci', '--colors=off', '--error-on-warnings', '--max-diagnostics=200', root],
       script('check-sources.mjs'),
     ],
   },

@@ -1,4 +1,5 @@
 // Invariants. A broken one is our bug, so it throws; input from the network is never checked with these.
+// `unreachable` closes a switch over a union: a case that is forgotten does not compile.
 
 export class InvariantError extends Error {
   override readonly name = 'InvariantError';

@@ -46,7 +46,13 @@ export type DescriptorKind = (typeof DescriptorKind)[keyof typeof DescriptorKind
 export const RekeyReason = { sendAge: 1, receiveAge: 2, messages: 3 } as const;
 export const LinkChange = { up: 1, down: 2, deleted: 3, mtu: 4 } as const;
 /** Which per-peer notification `rearm` re-enables; bits, to be or-ed. */
-export const Notify = { sessionWanted: 1, answerOwed: 2, answerAwaited: 4, rekeyOnSend: 8, rekeyOnReceive: 16 } as const;
+export const Notify = {
+  sessionWanted: 1,
+  answerOwed: 2,
+  answerAwaited: 4,
+  rekeyOnSend: 8,
+  rekeyOnReceive: 16,
+} as const;
 
 export const NO_PEER = 0xffff_ffff;
 
