@@ -188,6 +188,7 @@ export class Attempts {
   #impossible(peer: Peer, now: Instant): void {
     this.end(peer);
     this.#context.plane.dropStaged(peer.slot, { unreachable: true }, now);
+    this.#context.plane.rearm(peer.slot, REARM_AFTER_FAILURE, now);
   }
 
   /** Ninety seconds unanswered: the queue is flushed and the peer waits for the next packet (checklist 5). */

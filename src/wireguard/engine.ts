@@ -4,7 +4,7 @@
 
 import { toHex } from '../base/bytes.ts';
 import { type Instant, NEVER, type WallTime } from '../base/instant.ts';
-import { type Endpoint, formatAddress, formatEndpoint, type IpPrefix } from '../base/ip.ts';
+import type { Endpoint, IpPrefix } from '../base/ip.ts';
 import type { RandomSource } from '../base/prng.ts';
 import type { CryptoProvider, SymmetricKey } from '../crypto/provider.ts';
 import {
@@ -119,15 +119,18 @@ export class Engine implements UapiDevice<Peer> {
     switch (kind) {
       case DescriptorKind.sessionWanted:
         // A session may have been made since the event was raised; then there is only the queue to send.
-        if (!this.#context.plane.canSend(peer.slot, now)) this.#attempts.begin(peer, now);
-        else this.#context.plane.flushStaged(peer.slot, now);
+        if (this.#context.plane.canSend(peer.slot, now)) {
+          this.#context.plane.flushStaged(peer.slot, now);
+          this.#context.plane.rearm(peer.slot, Notify.sessionWanted, now);
+        } else this.#attempts.begin(peer, now);
         break;
-      case DescriptorKind.keypairConfirmed:
-        this.#attempts.end(peer);
-        this.#sessions.confirmed(peer, this.#context.plane.descriptors[at + 12] as number, now);
+      case DescriptorKind.keypairConfirmed: {
+        const localIndex = this.#context.plane.descriptors[at + 12] as number;
+        if (this.#sessions.confirmed(peer, localIndex, now)) this.#attempts.end(peer);
         break;
+      }
       case DescriptorKind.roamed:
-        peer.endpoint = this.#sourceEndpoint(at);
+        this.#endpointMoved(peer, now);
         break;
       case DescriptorKind.answerOwed:
         this.#timers.answerOwed(peer, now);
@@ -163,7 +166,7 @@ export class Engine implements UapiDevice<Peer> {
     if (!this.#answers.served(message, source, this.#underLoad, now)) return;
     const accepted = (peer: Peer): void => {
       plane.authenticated(peer.slot, source.handle, now);
-      peer.endpoint = this.#sourceEndpoint(at);
+      this.#endpointMoved(peer, now);
     };
     if (type === MessageType.initiation) {
       this.#answers.handleInitiation(message, (hex) => this.#peers.get(hex), accepted, now);
@@ -185,9 +188,11 @@ export class Engine implements UapiDevice<Peer> {
     return { address: this.#addressBytes(at), port: words[at + 5] as number, handle: words[at + 7] as number };
   }
 
-  #sourceEndpoint(at: number): Endpoint {
-    const words = this.#context.plane.descriptors;
-    return formatEndpoint(formatAddress(this.#addressBytes(at)), words[at + 5] as number, words[at + 6] as number);
+  /** The plane is asked, not the descriptor: the peer may have moved on, or been given another endpoint, since. */
+  #endpointMoved(peer: Peer, now: Instant): void {
+    const known = peer.endpoint !== null;
+    peer.endpoint = this.#context.plane.endpoint(peer.slot);
+    if (!known) this.#timers.endpointLearned(peer, now);
   }
 
   // — the link —
@@ -297,7 +302,7 @@ export class Engine implements UapiDevice<Peer> {
 
   #identityChanged(peer: Peer, now: Instant): void {
     if (peer.memory !== null) resetHandshakes(this.#context, peer.memory);
-    if (peer.session !== null) this.#context.plane.expireSending(peer.slot);
+    this.#sessions.expireSending(peer);
     if (this.#context.identity === null) {
       this.#attempts.end(peer);
       this.#context.plane.rearm(peer.slot, Notify.sessionWanted, now);

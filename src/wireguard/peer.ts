@@ -58,7 +58,14 @@ export interface Session {
   /** When the keypair that we send with was derived; null while we have only answered and wait for the first packet. */
   derivedAt: Instant | null;
   /** The keypair that we answered for and that its initiator has not used yet. */
-  unconfirmed: { readonly localIndex: LocalIndex; readonly derivedAt: Instant } | null;
+  unconfirmed: AnsweredKeypair | null;
+  /** The one that we answered for before it: the plane may have seen it used while the word of that is still on its way. */
+  overtaken: AnsweredKeypair | null;
+}
+
+export interface AnsweredKeypair {
+  readonly localIndex: LocalIndex;
+  readonly derivedAt: Instant;
 }
 
 export type PeerState =
@@ -110,11 +117,10 @@ export class Peer {
   /** What a person is told: established while a keypair works, connecting while one is wanted. */
   state(now: Instant): PeerState {
     const session = this.session;
-    const derivedAt = session?.derivedAt ?? null;
-    if (session !== null && derivedAt !== null && elapsedMs(derivedAt, now) < REJECT_AFTER_TIME_MS) {
-      return { kind: 'established', session };
-    }
-    if (this.attempt !== null || (session !== null && session.unconfirmed !== null)) {
+    const lives = (derivedAt: Instant | undefined | null): boolean =>
+      derivedAt !== undefined && derivedAt !== null && elapsedMs(derivedAt, now) < REJECT_AFTER_TIME_MS;
+    if (session !== null && lives(session.derivedAt)) return { kind: 'established', session };
+    if (this.attempt !== null || lives(session?.unconfirmed?.derivedAt)) {
       return { kind: 'connecting', attempt: this.attempt };
     }
     return { kind: 'idle' };

@@ -37,7 +37,8 @@ export class Sessions {
       rejectAfterMessages: REJECT_AFTER_MESSAGES,
     });
     keypair.keys.wipe();
-    peer.session ??= { openedAt: now, derivedAt: null, unconfirmed: null };
+    peer.session ??= { openedAt: now, derivedAt: null, unconfirmed: null, overtaken: null };
+    peer.session.overtaken = initiator ? null : peer.session.unconfirmed;
     peer.session.unconfirmed = initiator ? null : { localIndex: keypair.localIndex, derivedAt: keypair.derivedAt };
     if (initiator) this.#works(peer, keypair.derivedAt, now);
 
@@ -49,13 +50,29 @@ export class Sessions {
     reschedule(this.#context, peer);
   }
 
-  /** The initiator has used the keypair that we answered for: only now may we, and only now is its handshake over. */
-  confirmed(peer: Peer, localIndex: number, now: Instant): void {
-    const unconfirmed = peer.session?.unconfirmed ?? null;
-    if (unconfirmed === null || unconfirmed.localIndex !== localIndex || peer.session === null) return;
-    peer.session.unconfirmed = null;
+  /**
+   * The initiator has used the keypair that we answered for: only now may we, and only now is its handshake over. False
+   * when the keypair is of a session that has ended, or was made with a key that is no longer ours.
+   */
+  confirmed(peer: Peer, localIndex: number, now: Instant): boolean {
+    const session = peer.session;
+    if (session === null) return false;
+    const answered = [session.unconfirmed, session.overtaken].find((keypair) => keypair?.localIndex === localIndex);
+    if (answered === undefined || answered === null) return false;
+    if (answered === session.unconfirmed) session.unconfirmed = null;
+    session.overtaken = null;
     this.#context.counters.count('sessionsConfirmed');
-    this.#works(peer, unconfirmed.derivedAt, now);
+    this.#works(peer, answered.derivedAt, now);
+    return true;
+  }
+
+  /** Our key was replaced: nothing more is sent with what was derived from the old one (checklist 11). */
+  expireSending(peer: Peer): void {
+    if (peer.session === null) return;
+    this.#context.plane.expireSending(peer.slot);
+    peer.session.derivedAt = null;
+    peer.session.unconfirmed = null;
+    peer.session.overtaken = null;
   }
 
   /** Zeroes every key; the peer waits for the next packet, from either side, as if it had just been added. */

@@ -53,6 +53,13 @@ export class Timers {
     reschedule(this.#context, peer);
   }
 
+  /** The peer had no endpoint, so that its persistent keepalives had nowhere to go; now it was heard. */
+  endpointLearned(peer: Peer, now: Instant): void {
+    if (peer.persistentKeepaliveSeconds === 0 || peer.endpoint === null) return;
+    timersOf(peer).persistentKeepaliveAt = after(now, peer.persistentKeepaliveSeconds * 1000);
+    reschedule(this.#context, peer);
+  }
+
   /** Runs what is due at `now`. */
   expire(now: Instant): void {
     const { deadlines } = this.#context;
@@ -149,13 +156,15 @@ export class Timers {
       timers.idleCloseAt = NEVER;
       return;
     }
-    const last = latest(
-      latest(peer.recordedInstant(RecordField.lastDataReceive), peer.recordedInstant(RecordField.lastDataSend)),
-      session.openedAt,
+    const moved = latest(
+      peer.recordedInstant(RecordField.lastDataReceive),
+      latest(peer.recordedInstant(RecordField.lastDataSend), peer.recordedInstant(RecordField.lastStaged)),
     );
-    timers.idleCloseAt = after(last, this.#context.idleTimeoutMs);
+    timers.idleCloseAt = after(latest(moved, session.openedAt), this.#context.idleTimeoutMs);
     if (timers.idleCloseAt > now) return;
     this.#context.counters.count('sessionsClosedIdle');
+    // A renewal that is under way would open at once what is closed here.
+    this.#attempts.end(peer);
     this.#sessions.close(peer, now);
   }
 }
