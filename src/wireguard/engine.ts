@@ -50,6 +50,7 @@ export class Engine implements UapiDevice<Peer> {
   readonly counters = new EngineCounters();
   readonly #context: EngineContext;
   readonly #options: EngineOptions;
+  readonly #stamps = new TimestampSource();
   readonly #sessions: Sessions;
   readonly #attempts: Attempts;
   readonly #answers: Answers;
@@ -80,7 +81,7 @@ export class Engine implements UapiDevice<Peer> {
       running: false,
     };
     this.#sessions = new Sessions(this.#context);
-    this.#attempts = new Attempts(this.#context, this.#sessions, new TimestampSource());
+    this.#attempts = new Attempts(this.#context, this.#sessions, this.#stamps);
     this.#answers = new Answers(this.#context, this.#sessions);
     this.#timers = new Timers(this.#context, this.#attempts, this.#sessions);
     this.#load = new LoadMonitor(plane.slabSlots);
@@ -359,6 +360,7 @@ export class Engine implements UapiDevice<Peer> {
     peer.stopped = true;
     this.#quiesce(peer, now);
     if (peer.presharedKey !== null) this.#context.crypto.wipe(peer.presharedKey);
+    if (peer.memory !== null) this.#stamps.retire(peer.memory.sentStamp);
     peer.memory?.cookies.wipe();
     this.#allowedIps.removeAll(peer);
     this.#context.plane.removePeer(peer.slot);

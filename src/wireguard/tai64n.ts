@@ -56,8 +56,8 @@ export function isLaterStamp(candidate: Uint8Array, greatest: Uint8Array | null)
 
 /**
  * The device's source of stamps. Toward one peer they rise strictly even when the wall clock steps back or stands
- * still: the peer keeps `previous`. Toward all peers they never fall, so that a peer that is removed and added again, and has
- * no `previous`, is not sent a smaller one than before either.
+ * still: the peer keeps `previous`. Toward all peers they never fall, and what a removed peer was sent is left below, so
+ * that one that is added again, and has no `previous`, is sent a greater one than before too.
  */
 export class TimestampSource {
   #highest = NO_STAMP;
@@ -67,5 +67,10 @@ export class TimestampSource {
     const ticks = Math.max(ticksOf(wall), this.#highest, previous + 1) as StampTicks;
     this.#highest = ticks;
     return ticks;
+  }
+
+  /** A peer is removed whose last stamp was `sent` (NO_STAMP: none): no stamp from now on is as small. */
+  retire(sent: StampTicks): void {
+    if (sent !== NO_STAMP) this.#highest = Math.max(this.#highest, sent + 1) as StampTicks;
   }
 }
