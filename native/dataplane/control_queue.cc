@@ -39,7 +39,11 @@ ControlQueue::ControlQueue(PeerTable& peers, Waker& waker, uint32_t slots, uint6
 bool ControlQueue::allow(const SocketAddress& source, double now) noexcept {
   const std::lock_guard lock(mutex_);
   const auto bytes = source.bytes();
-  return source.family() == AF_INET6 ? limiter_.allow6(bytes.data(), now) : limiter_.allow4(bytes.data(), now);
+  // Strict while an eighth of the slab is in use: a few loud sources must not keep it full for everyone (checklist 38).
+  const bool loaded = (slot_count_ - free_.size()) * 8 >= slot_count_;
+  const SourceLimiter::Rate& rate = loaded ? SourceLimiter::kLoaded : SourceLimiter::kCalm;
+  return source.family() == AF_INET6 ? limiter_.allow6(bytes.data(), now, rate)
+                                     : limiter_.allow4(bytes.data(), now, rate);
 }
 
 bool ControlQueue::push(DescriptorKind kind, uint32_t peer, std::span<const uint8_t> bytes,

@@ -89,7 +89,7 @@ void Plane::open_all(Context& ctx) noexcept {
       }
     }
   }
-  let_writers_in(ctx);
+  let_writers_in();
 }
 
 /** Rule 4: what any authentic message means, whatever is in it. The peer's lock is held. */

@@ -176,7 +176,7 @@ void LiveDevice::check_deadline() noexcept {
   }
 }
 
-void LiveDevice::follow_link(Context&) noexcept {
+void LiveDevice::follow_link() noexcept {
   std::array<LinkEvent, kLinkEventsMax> events;
   const size_t count = monitor_.poll(events);
   for (size_t i = 0; i < count; ++i) {

@@ -94,7 +94,7 @@ class LiveDevice final : public Device {
   void replace_sockets(SocketSet sockets) noexcept;
 
   // On worker 0.
-  void follow_link(Context& ctx) noexcept;
+  void follow_link() noexcept;
   void check_deadline() noexcept;
   void raise_deleted() noexcept;
 

@@ -107,8 +107,8 @@ void Plane::close_run(Context& ctx) noexcept {
       const uint64_t bytes = sendable == run.count
                                  ? uint64_t{run.message_length} * (run.count - 1) + run.last_length
                                  : uint64_t{run.message_length} * sendable;
-      stamp_sent(ctx, peer, run.peer, sendable, bytes, ctx.now);
-      stamp_data_sent(ctx, peer, run.peer, ctx.now);
+      stamp_sent(peer, run.peer, sendable, bytes, ctx.now);
+      stamp_data_sent(peer, run.peer, ctx.now);
     }
     if (sendable < run.count) stage_run(ctx, peer, sendable);
   }

@@ -148,16 +148,16 @@ class Plane {
   // sending.cc
   void seal(Context& ctx, const Keypair& keypair, uint64_t first_counter, uint8_t* messages, uint32_t count,
             uint32_t message_length, uint32_t last_length) noexcept;
-  void stamp_sent(Context& ctx, Peer& peer, uint32_t slot, uint32_t messages, uint64_t bytes, double now) noexcept;
-  void stamp_data_sent(Context& ctx, Peer& peer, uint32_t slot, double now) noexcept;
+  void stamp_sent(Peer& peer, uint32_t slot, uint32_t messages, uint64_t bytes, double now) noexcept;
+  void stamp_data_sent(Peer& peer, uint32_t slot, double now) noexcept;
   void want_rekey_after_send(Peer& peer, uint32_t slot, const Keypair& keypair, double now) noexcept;
   void notify(Peer& peer, uint32_t slot, uint8_t bit, uint8_t event) noexcept;
   uint32_t flush_staged_locked(Context& ctx, Peer& peer, uint32_t slot, double now) noexcept;
   void send_now(Context& ctx, Peer* peer, uint32_t slot, SendRun& run) noexcept;
   void emit(Context& ctx) noexcept;
-  bool keep_unsent(Context& ctx, const SendReport& report) noexcept;
+  bool keep_unsent(Context& ctx) noexcept;
   void settle(Context& ctx, SendRun& run, const RunOwner& owner) noexcept;
-  void let_writers_in(Context& ctx) noexcept;
+  void let_writers_in() noexcept;
 
   // inbound.cc
   void inbound_datagram(Context& ctx, const ReceivedRun& run, uint32_t run_number, uint8_t* data, uint32_t length) noexcept;

@@ -42,7 +42,7 @@ void Plane::seal(Context& ctx, const Keypair& keypair, uint64_t first_counter, u
 }
 
 /** Rules 6 and 7: something authentic goes out. The peer's lock is held, and the send counter is advanced already. */
-void Plane::stamp_sent(Context&, Peer& peer, uint32_t slot, uint32_t messages, uint64_t bytes, double now) noexcept {
+void Plane::stamp_sent(Peer& peer, uint32_t slot, uint32_t messages, uint64_t bytes, double now) noexcept {
   Record record = records_.record(slot);
   record.add(RecordField::tx_bytes, static_cast<double>(bytes));
   record.add(RecordField::tx_packets, messages);
@@ -53,7 +53,7 @@ void Plane::stamp_sent(Context&, Peer& peer, uint32_t slot, uint32_t messages, u
 }
 
 /** Rule 6: it was data. */
-void Plane::stamp_data_sent(Context&, Peer& peer, uint32_t slot, double now) noexcept {
+void Plane::stamp_data_sent(Peer& peer, uint32_t slot, double now) noexcept {
   Record record = records_.record(slot);
   want_rekey_after_send(peer, slot, *peer.current, now);
   record.set(RecordField::last_data_send, now);
@@ -82,8 +82,8 @@ uint32_t Plane::flush_staged_locked(Context& ctx, Peer& peer, uint32_t slot, dou
     if (run.count == 0) return;
     const size_t bytes = size_t{run.message_length} * (run.count - 1) + run.last_length;
     seal(ctx, *keypair, first_counter, arena, run.count, run.message_length, run.last_length);
-    stamp_sent(ctx, peer, slot, run.count, bytes, now);
-    stamp_data_sent(ctx, peer, slot, now);
+    stamp_sent(peer, slot, run.count, bytes, now);
+    stamp_data_sent(peer, slot, now);
     iovec part{arena, bytes};
     SendRun out;
     out.parts = {&part, 1};
@@ -155,7 +155,7 @@ bool Plane::send_frame(uint32_t slot, std::span<const uint8_t> frame, double now
     std::memset(out + kMessageHeader + length, 0, message - kMessageOverhead - length);
     const uint64_t counter = keypair->send_counter++;
     seal(ctx, *keypair, counter, out, 1, message, message);
-    stamp_sent(ctx, peer, slot, 1, message, now);
+    stamp_sent(peer, slot, 1, message, now);
     want_rekey_after_send(peer, slot, *keypair, now);
     iovec part{out, message};
     SendRun run;
@@ -174,7 +174,7 @@ bool Plane::send_handshake(uint32_t slot, std::span<const uint8_t> message, doub
     const std::lock_guard lock(peer_locks_.of(slot));
     Peer& peer = peers_.at(slot);
     if (peer.endpoint.family() == AF_UNSPEC) return false;
-    stamp_sent(commands_, peer, slot, 1, message.size(), now);
+    stamp_sent(peer, slot, 1, message.size(), now);
     iovec part{const_cast<uint8_t*>(message.data()), message.size()};
     SendRun run;
     run.parts = {&part, 1};
@@ -224,18 +224,18 @@ void Plane::emit(Context& ctx) noexcept {
     ctx.counters.add(Total::udpSendCalls, report.calls);
     ctx.counters.add(Total::udpDatagramsOut, report.datagrams_sent);
     const bool again = report.datagrams_full > 0 && report.datagrams_failed == 0 && attempt < kSendAttempts;
-    if (!again || !keep_unsent(ctx, report)) {
+    if (!again || !keep_unsent(ctx)) {
       for (uint32_t i = 0; i < ctx.run_count; ++i) settle(ctx, ctx.runs[i], ctx.run_owners[i]);
       break;
     }
   }
   ctx.run_count = 0;
   ctx.arena_used = 0;
-  let_writers_in(ctx);
+  let_writers_in();
 }
 
 /** Waits for room and keeps the runs, cut to what has not left, of peers that are still there. False: give up. */
-bool Plane::keep_unsent(Context& ctx, const SendReport&) noexcept {
+bool Plane::keep_unsent(Context& ctx) noexcept {
   lock_.unlock_shared();
   const bool room = ctx.sink.wait_for_room();
   lock_.lock_shared();
@@ -281,7 +281,7 @@ void Plane::settle(Context& ctx, SendRun& run, const RunOwner& owner) noexcept {
 }
 
 /** Between runs, when nothing is looked up: a command need not wait for the rest of the batch. */
-void Plane::let_writers_in(Context&) noexcept {
+void Plane::let_writers_in() noexcept {
   if (!lock_.contended()) return;
   lock_.unlock_shared();
   lock_.lock_shared();

@@ -109,7 +109,7 @@ void Worker::run() noexcept {
       continue;
     }
     if (ready(kTimer)) device_.check_deadline();
-    if (ready(kLink)) device_.follow_link(*context_);
+    if (ready(kLink)) device_.follow_link();
     drain();
     device_.plane().control().wake_if_due(context_->counters);
   }

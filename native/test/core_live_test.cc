@@ -300,6 +300,45 @@ TEST("an endpoint without a route is told as a failed send") {
   CHECK(here.device->sum(Drop::outSocketError) >= 1);
 }
 
+TEST("outside, handshakes are marked 0x88 and data with the ECN bits inside, whatever their DSCP") {
+  Tunnel tunnel;
+  Host& here = *tunnel.here;
+  std::unique_ptr<UdpSockets> listener;
+  tunnel.other.run([&] { listener = std::make_unique<UdpSockets>(must(UdpSockets::bind(UdpOptions{}))); });
+  ReceiveBatch batch = must(ReceiveBatch::create(4));
+  for (const bool ipv6 : {false, true}) {
+    const uint16_t port = listener->port();
+    here.plane().set_endpoint(here.peer, ipv6 ? address6("fd00:1::2", port) : address4("192.0.2.2", port));
+    const sa_family_t family = ipv6 ? AF_INET6 : AF_INET;
+    CHECK(here.plane().send_handshake(here.peer, Bytes(148, 1), here.device->now()));
+    CHECK_EQ(collect(*listener, family, 1, batch).runs[0].tos, 0x88);
+    CHECK(here.plane().send_keepalive(here.peer, here.device->now()));
+    CHECK_EQ(collect(*listener, family, 1, batch).runs[0].tos, 0);
+    const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const SocketAddress to = address4("10.9.0.2", 9);
+    for (const int tos : {0xb8, 0xb9, 0xba, 0xbb}) {
+      CHECK(::setsockopt(fd.get(), IPPROTO_IP, IP_TOS, &tos, sizeof tos) == 0);
+      CHECK(::sendto(fd.get(), "hello", 5, 0, &to.any, to.size()) == 5);
+      CHECK_EQ(collect(*listener, family, 1, batch).runs[0].tos, tos & 3);
+    }
+  }
+}
+
+TEST("answers come from the address that was spoken to, until that address is gone") {
+  Tunnel tunnel;
+  Host& here = *tunnel.here;
+  shell("ip addr add 192.0.2.77/24 dev vca");
+  // The other side speaks to our second address: we answer from there.
+  tunnel.there->plane().set_endpoint(tunnel.there->peer, address4("192.0.2.77", here.port));
+  tunnel.other.run([] { ping("-c 1 10.9.0.1"); });
+  CHECK(here.plane().send_keepalive(here.peer, here.device->now()));
+  ping("-c 1 10.9.0.2");
+  CHECK_EQ(text_of(tunnel.there->plane().endpoint(tunnel.there->peer)), std::string("192.0.2.77"));
+  shell("ip addr del 192.0.2.77/24 dev vca");
+  ping("-c 1 10.9.0.2");
+  CHECK_EQ(text_of(tunnel.there->plane().endpoint(tunnel.there->peer)), std::string("192.0.2.1"));
+}
+
 TEST("closing and removing in the middle of traffic is safe") {
   Tunnel tunnel;
   std::atomic<bool> stop{false};
