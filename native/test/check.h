@@ -101,8 +101,9 @@ bool equal(const A& a, const B& b) {
 
 #define CHECK_EQ(actual, expected)                                                                           \
   do {                                                                                                       \
-    const auto& check_a = (actual);                                                                          \
-    const auto& check_e = (expected);                                                                        \
+    /* Copies: a reference might be into a temporary that ends with this line. */                            \
+    const auto check_a = (actual);                                                                           \
+    const auto check_e = (expected);                                                                         \
     if (!warren::test::equal(check_a, check_e)) {                                                            \
       warren::test::fail(__FILE__, __LINE__, std::string(#actual " == " #expected "\n    actual   ") +       \
                                                  warren::test::show(check_a) + "\n    expected " +           \
