@@ -163,7 +163,7 @@ describe('the responder', () => {
     expect(p.count('bob', 'initiation')).toBe(0);
   });
 
-  test('does not accept an initiation twice, nor an older stamp', () => {
+  test('does not accept an initiation twice', () => {
     const p = connectedPair();
     p.alice.configure((engine, now) => engine.setPrivateKey(p.alice.privateKey, now));
     p.world.run(121_000);
@@ -176,7 +176,7 @@ describe('the responder', () => {
     expect(p.bob.engine.counters.dropped.staleStamp).toBe(1);
   });
 
-  test('takes at most one initiation per 20 ms from one peer, counted after authentication', () => {
+  test('takes at most one initiation per 20 ms from one peer', () => {
     // A link that goes down and up again begins anew at once, without waiting out the 5 s.
     const p = pair();
     p.world.network.conditions.latencyMs = 0;
