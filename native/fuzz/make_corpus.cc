@@ -1,0 +1,86 @@
+// Writes the inputs that the fuzzers begin with: one or two well-formed cases for each branch, a few hundred bytes each.
+// usage: make_corpus native/fuzz/corpus
+
+#include <sys/stat.h>
+
+#include <cstdio>
+#include <string>
+
+#include "packets.h"
+
+using namespace warren;
+using namespace warren::test;
+
+namespace {
+
+std::string root;
+
+void write(const std::string& target, const std::string& name, const Bytes& bytes) {
+  mkdir((root + "/" + target).c_str(), 0777);
+  std::FILE* const file = std::fopen((root + "/" + target + "/" + name).c_str(), "wb");
+  CHECK(file != nullptr);
+  CHECK_EQ(std::fwrite(bytes.data(), 1, bytes.size(), file), bytes.size());
+  std::fclose(file);
+}
+
+Bytes joined(Bytes first, const Bytes& second) {
+  first.insert(first.end(), second.begin(), second.end());
+  return first;
+}
+
+void packets_of(const FlowSpec& spec, const std::string& name) {
+  const Bytes payload(200, 0x5a);
+  for (uint8_t how : {0, 3}) write("headers", name + (how == 0 ? "" : "-too-big"), joined({how}, build_packet(spec, payload)));
+  Bytes super;
+  const VirtioNetHeader header = build_super(spec, payload, 90, super);
+  Bytes input = {header.flags, header.gso_type};
+  for (uint16_t word : {header.header_length, header.gso_size, header.checksum_start, header.checksum_offset}) {
+    input.push_back(static_cast<uint8_t>(word >> 8));
+    input.push_back(static_cast<uint8_t>(word));
+  }
+  write("segmenter", name, joined(input, super));
+  input[1] = kVirtioGsoNone;
+  write("segmenter", name + "-checksum", joined(input, super));
+}
+
+void messages() {
+  const Bytes key_and_position(34, 0x11);
+  const size_t lengths[] = {0, 148, 92, 64, 96};
+  for (uint8_t type = 1; type <= 4; ++type) {
+    Bytes message(lengths[type], 0x22);
+    std::fill_n(message.begin(), 4, uint8_t{0});
+    message[0] = type;
+    write("message", "type-" + std::to_string(type), joined(key_and_position, message));
+  }
+  write("message", "stun", joined(key_and_position, from_hex("000100002112a442000102030405060708090a0b")));
+}
+
+void batches() {
+  // Per packet: kind, flow, what is off, and what that needs.
+  write("coalescer", "one-flow", Bytes(30, 0));
+  Bytes all;
+  for (uint8_t flow = 0; flow < 8; ++flow) all = joined(all, {0, flow, 0, 0, flow, 0});
+  write("coalescer", "eight-flows", joined(all, all));
+  write("coalescer", "push-and-short", {0, 0, 0, 0, 0, 1, 0x18, 0, 0, 0, 0, 0x40, 0, 0, 30, 0, 0, 0});
+  write("coalescer", "damaged", {0, 0, 0, 0, 0, 0x20, 0, 70, 1, 0, 0, 0, 0, 0, 0x40, 0, 8, 1, 0, 0, 0});
+  write("coalescer", "arbitrary", joined({0, 0, 0, 7, 40}, joined(build_packet(FlowSpec{}, {}), {0, 0, 0})));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) return 2;
+  root = argv[1];
+  mkdir(root.c_str(), 0777);
+  for (bool ipv6 : {false, true}) {
+    for (bool udp : {false, true}) {
+      FlowSpec spec;
+      spec.ipv6 = ipv6;
+      spec.udp = udp;
+      spec.traffic_class = 2;
+      packets_of(spec, std::string(udp ? "udp" : "tcp") + (ipv6 ? "6" : "4"));
+    }
+  }
+  messages();
+  batches();
+}
