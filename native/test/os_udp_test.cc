@@ -31,6 +31,25 @@ TEST("port 0 gives one port for both families") {
   CHECK(ports.size() > 1);
 }
 
+TEST("a random port that is taken for IPv6 is not insisted on: another is found for both") {
+  enter_namespace();
+  const OtherNamespace other;
+  other.run([] {
+    // Two ports to choose from, one of which IPv6 cannot have.
+    CHECK(write_file("/proc/sys/net/ipv4/ip_local_port_range", "40000 40001"));
+    const UniqueFd taken(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const int only = 1;
+    CHECK(::setsockopt(taken.get(), IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only) == 0);
+    const SocketAddress held = address6("::", 40000);
+    CHECK(::bind(taken.get(), &held.any, held.size()) == 0);
+    for (int i = 0; i < 8; ++i) {
+      UdpSockets sockets = bound();
+      CHECK_EQ(sockets.port(), 40001);
+      CHECK(sockets.fd4() >= 0 && sockets.fd6() >= 0);
+    }
+  });
+}
+
 TEST("a taken port is EADDRINUSE") {
   enter_namespace();
   const UdpSockets first = bound();

@@ -1,5 +1,5 @@
 // The stock tools drive the interface: wg set, setconf, addconf, syncconf, show and showconf; wg-quick with the drop-in, default
-// routes and firewall mark included; and every way to end it leaves nothing behind. (Checklist 24, 30, 31, 40–45.)
+// routes and firewall mark included; and every way to end it leaves nothing behind. (Checklist 24, 30–32, 40–45.)
 
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -181,6 +181,26 @@ describe.skipIf(!CAN_RUN)(`${SUBJECT} changes while it runs:`, () => {
     await untilAnswers(left.host, right.inner4, 3_000);
     await transfer;
   }, 40_000);
+
+  it('a link that goes down closes its port and forgets its sessions; up again, the next packet begins a new one', async () => {
+    const { left, right } = pair;
+    const { interfaceName } = left.engine;
+    const sockets = () => left.host.must(['ss', '-Hulnp', `sport = :${left.port}`]);
+    const route = (await left.host.must(['ip', 'route', 'show', 'dev', interfaceName])).trim().split('\n');
+    expect(await sockets()).not.toBe('');
+    const before = (await wgDump(left.engine)).peers[0];
+    await left.host.must(['ip', 'link', 'set', interfaceName, 'down']);
+    await until('the port is closed', 2_000, async () => (await sockets()) === '');
+    const received = (await wgDump(left.engine)).peers[0]?.rxBytes;
+    expect(await answers(right.host, left.inner4)).toBe(false);
+    expect((await wgDump(left.engine)).peers[0]?.rxBytes).toBe(received);
+    await left.host.must(['ip', 'link', 'set', interfaceName, 'up']);
+    for (const line of route)
+      await left.host.must(['ip', 'route', 'replace', ...line.split(/\s+/), 'dev', interfaceName]);
+    await untilAnswers(left.host, right.inner4, 7_000);
+    expect((await wgDump(left.engine)).peers[0]?.latestHandshake).toBeGreaterThanOrEqual(before?.latestHandshake ?? 0);
+    expect((await wgDump(left.engine)).listenPort).toBe(left.port);
+  });
 
   it('a new private key on both ends makes a new session at once', async () => {
     const { left, right } = pair;

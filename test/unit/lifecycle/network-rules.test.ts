@@ -348,6 +348,35 @@ describe('the link', () => {
     expect(p.bob.sequencesFrom(p.alice).at(-1)).toBe(3);
   });
 
+  test('has its firewall mark on the sockets after every opening: with another port, and up again', () => {
+    const p = pair();
+    const bind = vi.spyOn(p.alice.plane, 'bind');
+    p.alice.configure((engine, now) => {
+      engine.setFwmark(51_820, now);
+      engine.setListenPort(4_000, now);
+      engine.linkDown(now);
+      engine.linkUp(now);
+    });
+    expect(bind.mock.calls.map(([config]) => config)).toEqual([
+      { port: 4_000, fwmark: 51_820 },
+      { port: 4_000, fwmark: 51_820 },
+    ]);
+  });
+
+  test('whose new port is taken keeps the old one, says why, and goes on', () => {
+    const p = connectedPair();
+    const { plane } = p.alice;
+    const bind = vi.spyOn(plane, 'bind').mockImplementationOnce(() => {
+      plane.unbind();
+      return { ok: false, errno: 'EADDRINUSE' };
+    });
+    expect(p.alice.engine.setListenPort(53, p.world.now)).toBe('EADDRINUSE');
+    expect(bind.mock.calls.at(-1)?.[0].port).toBe(p.alice.engine.listenPort());
+    p.alice.send(p.bob, 2);
+    p.world.run(100);
+    expect(p.bob.sequencesFrom(p.alice)).toEqual([2]);
+  });
+
   test('that goes down in the middle of a handshake leaves nothing of it', () => {
     const p = pair();
     p.alice.send(p.bob, 1);
