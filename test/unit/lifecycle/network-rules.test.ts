@@ -162,6 +162,22 @@ describe('a cookie', () => {
 });
 
 describe('load', () => {
+  test('is the only reason to look at mac2: without it an initiation with a cookie that nobody knows is served', () => {
+    const p = pair();
+    p.alice.send(p.bob, 1);
+    p.world.run(9);
+    putUnderLoad(p.bob);
+    p.world.run(50);
+    expect(p.alice.engine.counters.reached.cookiesAccepted).toBe(1);
+    // Bob starts anew, with another secret and nothing to do.
+    p.bob.reboot();
+    p.bob.addPeer(p.alice);
+    p.world.run(6_000);
+    const retry = p.log.filter((entry) => entry.from === 'alice' && entry.kind === 'initiation').at(-1);
+    expect(mac2Of(retry?.bytes ?? new Uint8Array())).not.toBe(NO_MAC2);
+    expect(p.bob.sequencesFrom(p.alice)).toEqual([1]);
+  });
+
   test('is not a number of handshakes: three hundred, one after the other, get no cookie', () => {
     const p = pair();
     p.world.network.conditions.latencyMs = 1;
