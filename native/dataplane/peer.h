@@ -1,4 +1,4 @@
-// What the plane keeps per peer, small because there may be a hundred thousand: 208 bytes here and 128 in the shared
+// What the plane keeps per peer, small because there may be a hundred thousand: 152 bytes here and 128 in the shared
 // record; keypairs and staged packets exist only while there are any. Leaves out prefixes (AllowedIps has them) and
 // everything that TypeScript decides.
 
@@ -61,7 +61,7 @@ struct Peer {
 
   PeerNews news;
 };
-static_assert(sizeof(Peer) <= 208);
+static_assert(sizeof(Peer) <= 152);
 
 /** Peers by slot, in chunks that never move. A new peer gets the lowest free slot. */
 class PeerTable {

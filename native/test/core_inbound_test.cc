@@ -160,6 +160,50 @@ TEST("congestion marked on the way reaches packets that know of it, and only tho
   }
 }
 
+TEST("whatever arrives, only whole packets from their peer's addresses reach the tunnel") {
+  OnePlane one(true);
+  const uint32_t peer = one.add_peer();
+  SelfSession session(50, true);
+  CHECK(one.plane.install_keypair(peer, session.config));
+  const auto aead = make_aead();
+  Random random(61);
+  uint64_t counter = 0;
+  for (int round = 0; round < 400; ++round) {
+    std::vector<SentRun> runs;
+    for (int i = 0; i < 12; ++i) {
+      // A packet with some of its bytes changed, cut or lengthened, then sealed: authentic, but perhaps nonsense.
+      Bytes plaintext = packet_of(peer, random.below(1500));
+      if (random.one_in(2)) plaintext[9] = 6;
+      for (uint32_t k = random.below(4); k > 0; --k) plaintext[random.below(random.one_in(2) ? 28 : static_cast<uint32_t>(plaintext.size()))] = random.byte();
+      if (random.one_in(6)) plaintext.resize(random.below(60));
+      if (random.one_in(6)) plaintext.resize(plaintext.size() + random.below(40));
+      Bytes message(kMessageHeader + plaintext.size() + kMessageTag);
+      store_le32(message.data(), 4);
+      store_le32(message.data() + 4, 50);
+      store_le64(message.data() + 8, counter);
+      std::memcpy(message.data() + kMessageHeader, plaintext.data(), plaintext.size());
+      SealJob job{message.data() + kMessageHeader, static_cast<uint32_t>(plaintext.size()), counter++};
+      aead->seal(session.key, {&job, 1});
+      if (random.one_in(8)) message[random.below(static_cast<uint32_t>(message.size()))] ^= 1;
+      if (random.one_in(8)) message.resize(random.below(static_cast<uint32_t>(message.size())));
+      const uint32_t segment = random.one_in(4) ? 1 + random.below(1600) : 0;
+      runs.push_back({message, segment, OnePlane::endpoint_of(peer), {}, 0});
+    }
+    one.inbound(runs, nullptr, random.byte());
+    for (const Bytes& written : one.sink.written) {
+      const std::span<const uint8_t> packet = std::span(written).subspan(sizeof(VirtioNetHeader));
+      CHECK_EQ(size_t{inner_length(packet.data(), packet.size())}, packet.size());
+      CHECK(packet[0] >> 4 == 4 && packet[12] == 10 && packet[13] == peer);
+    }
+    one.sink.written.clear();
+    one.poll();
+  }
+  CHECK(one.context->counters.get(Total::tunPacketsOut) > 1000);
+  for (const Drop why : {Drop::inBadTag, Drop::inInnerMalformed, Drop::inWrongSource, Drop::inUnknownType, Drop::inBadLength}) {
+    CHECK(one.drops(why) > 0);
+  }
+}
+
 TEST("removing a peer leaves nothing behind") {
   OnePlane one;
   for (int round = 0; round < 3; ++round) {
