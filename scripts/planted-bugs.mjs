@@ -93,8 +93,8 @@ export const BUGS = [
   {
     name: 'a handshake in flight survives a change of our private key',
     file: 'src/wireguard/engine.ts',
-    find: '    else if (peer.attempt !== null || peer.session !== null || peer.staged > 0) this.#attempts.restart(peer, now);',
-    replace: '    else if (peer.session !== null) this.#attempts.begin(peer, now);',
+    find: 'else if (peer.attempt !== null || peer.session !== null || peer.staged > 0) this.#attempts.restart(peer, now);',
+    replace: 'else if (peer.session !== null) this.#attempts.begin(peer, now);',
   },
   {
     name: 'removing a peer leaves its timers running',
