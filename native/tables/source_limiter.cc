@@ -19,18 +19,18 @@ uint64_t mix(uint64_t value, uint64_t seed0, uint64_t seed1) noexcept {
 
 }  // namespace
 
-SourceLimiter::SourceLimiter(uint64_t seed0, uint64_t seed1, double per_second, double burst)
-    : buckets_(kEntries), seed0_(seed0), seed1_(seed1), gain_per_ms_(per_second), full_(burst * kCost) {}
+SourceLimiter::SourceLimiter(uint64_t seed0, uint64_t seed1) : buckets_(kEntries), seed0_(seed0), seed1_(seed1) {}
 
-bool SourceLimiter::allow4(const uint8_t address[4], double now_ms) noexcept {
-  return take(load_be32(address), 4, now_ms);
+bool SourceLimiter::allow4(const uint8_t address[4], double now_ms, const Rate& rate) noexcept {
+  return take(load_be32(address), 4, now_ms, rate);
 }
 
-bool SourceLimiter::allow6(const uint8_t address[16], double now_ms) noexcept {
-  return take(load_be64(address), 6, now_ms);
+bool SourceLimiter::allow6(const uint8_t address[16], double now_ms, const Rate& rate) noexcept {
+  return take(load_be64(address), 6, now_ms, rate);
 }
 
-bool SourceLimiter::take(uint64_t source, uint32_t family, double now_ms) noexcept {
+bool SourceLimiter::take(uint64_t source, uint32_t family, double now_ms, const Rate& rate) noexcept {
+  const double full = rate.burst * kCost;
   Bucket* const set = &buckets_[mix(source + family, seed0_, seed1_) % kSets * kWays];
   Bucket* bucket = set;
   for (size_t i = 0; i < kWays; ++i) {
@@ -41,14 +41,15 @@ bool SourceLimiter::take(uint64_t source, uint32_t family, double now_ms) noexce
     if (set[i].used < bucket->used) bucket = &set[i];
   }
   if (bucket->used == 0 || bucket->source != source || bucket->family != family) {
-    *bucket = Bucket{source, full_, now_ms, 0, family};
+    *bucket = Bucket{source, full, now_ms, 0, family};
   }
   bucket->used = ++clock_;
   // A clock that stands still or goes back gives nothing and takes nothing.
   const double elapsed = now_ms > bucket->refilled_at ? now_ms - bucket->refilled_at : 0;
   bucket->refilled_at = now_ms;
-  bucket->tokens += elapsed * gain_per_ms_;
-  if (bucket->tokens > full_) bucket->tokens = full_;
+  // Per second and per mille: the gain of a millisecond is the rate itself.
+  bucket->tokens += elapsed * rate.per_second;
+  if (bucket->tokens > full) bucket->tokens = full;
   if (bucket->tokens < kCost) return false;
   bucket->tokens -= kCost;
   return true;

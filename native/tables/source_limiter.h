@@ -12,21 +12,28 @@ namespace warren {
 
 class SourceLimiter {
  public:
-  static constexpr double kPerSecond = 512;
-  static constexpr double kBurst = 512;
+  /** Datagrams per second and at once. */
+  struct Rate {
+    double per_second;
+    double burst;
+  };
+  static constexpr Rate kCalm = {512, 512};
+  /** While JavaScript is behind: what the protocol itself gives a source under load (paper §5.3). */
+  static constexpr Rate kLoaded = {20, 5};
   static constexpr size_t kEntries = 4096;
 
-  /** `seed0`, `seed1`: random. `per_second` and `burst` are the rule of every bucket. */
-  SourceLimiter(uint64_t seed0, uint64_t seed1, double per_second = kPerSecond, double burst = kBurst);
+  /** `seed0`, `seed1`: random. */
+  SourceLimiter(uint64_t seed0, uint64_t seed1);
 
   /** Takes one token of the source's bucket; false when there is none. `now_ms` is monotonic. */
-  bool allow4(const uint8_t address[4], double now_ms) noexcept;
+  bool allow4(const uint8_t address[4], double now_ms, const Rate& rate = kCalm) noexcept;
   /** The first 64 bits of the address are the source. */
-  bool allow6(const uint8_t address[16], double now_ms) noexcept;
+  bool allow6(const uint8_t address[16], double now_ms, const Rate& rate = kCalm) noexcept;
 
  private:
   struct Bucket {
     uint64_t source = 0;
+    /** In thousandths, so that whole milliseconds add up exactly. */
     double tokens = 0;
     double refilled_at = 0;
     /** Count of calls at the last use; 0 = free. */
@@ -36,14 +43,11 @@ class SourceLimiter {
   static constexpr size_t kWays = 8;
   static constexpr size_t kSets = kEntries / kWays;
 
-  bool take(uint64_t source, uint32_t family, double now_ms) noexcept;
+  bool take(uint64_t source, uint32_t family, double now_ms, const Rate& rate) noexcept;
 
   std::vector<Bucket> buckets_;
   uint64_t seed0_;
   uint64_t seed1_;
-  /** In thousandths of a token, so that whole milliseconds add up exactly. */
-  double gain_per_ms_;
-  double full_;
   uint64_t clock_ = 0;
 };
 

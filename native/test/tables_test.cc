@@ -142,43 +142,57 @@ TEST("a source has a burst of 512, then 512 per second, to the millisecond") {
   CHECK(!limiter.allow4(source, 100000));
 }
 
-TEST("a clock that goes back gives no tokens") {
-  SourceLimiter limiter(1, 2, 10, 1);
+TEST("under load a source has a burst of 5, then 20 per second, whatever it had saved") {
+  SourceLimiter limiter(1, 2);
   const uint8_t source[4] = {192, 0, 2, 1};
-  CHECK(limiter.allow4(source, 5000));
-  CHECK(!limiter.allow4(source, 4000));
-  CHECK(!limiter.allow4(source, 4000));
-  CHECK(limiter.allow4(source, 4100));
+  CHECK(limiter.allow4(source, 0));
+  int passed = 0;
+  for (int ms = 0; ms <= 10000; ++ms) passed += limiter.allow4(source, ms, SourceLimiter::kLoaded) ? 1 : 0;
+  CHECK_EQ(passed, 205);
+  CHECK(!limiter.allow4(source, 10000));
+  CHECK(limiter.allow4(source, 10002));
+}
+
+TEST("a clock that goes back gives no tokens") {
+  SourceLimiter limiter(1, 2);
+  constexpr SourceLimiter::Rate rate = {10, 1};
+  const uint8_t source[4] = {192, 0, 2, 1};
+  CHECK(limiter.allow4(source, 5000, rate));
+  CHECK(!limiter.allow4(source, 4000, rate));
+  CHECK(!limiter.allow4(source, 4000, rate));
+  CHECK(limiter.allow4(source, 4100, rate));
 }
 
 TEST("IPv4 addresses and IPv6 /64s are sources of their own") {
-  SourceLimiter limiter(3, 4, 1, 1);
+  SourceLimiter limiter(3, 4);
+  constexpr SourceLimiter::Rate once = {1, 1};
   uint8_t four[4] = {10, 0, 0, 1};
-  CHECK(limiter.allow4(four, 0));
-  CHECK(!limiter.allow4(four, 0));
+  CHECK(limiter.allow4(four, 0, once));
+  CHECK(!limiter.allow4(four, 0, once));
   four[3] = 2;
-  CHECK(limiter.allow4(four, 0));
+  CHECK(limiter.allow4(four, 0, once));
   uint8_t six[16] = {0x20, 0x01, 0x0d, 0xb8};
-  CHECK(limiter.allow6(six, 0));
+  CHECK(limiter.allow6(six, 0, once));
   six[15] = 9;
-  CHECK(!limiter.allow6(six, 0));
+  CHECK(!limiter.allow6(six, 0, once));
   six[7] = 1;
-  CHECK(limiter.allow6(six, 0));
+  CHECK(limiter.allow6(six, 0, once));
   // ::10.0.0.2 as an IPv6 /64 is not the IPv4 address.
   const uint8_t lookalike[16] = {0, 0, 0, 0, 10, 0, 0, 2};
-  CHECK(limiter.allow6(lookalike, 0));
+  CHECK(limiter.allow6(lookalike, 0, once));
 }
 
 TEST("a flood of strangers does not free a source that keeps calling from its limit") {
-  SourceLimiter limiter(5, 6, 1, 4);
+  SourceLimiter limiter(5, 6);
+  constexpr SourceLimiter::Rate rate = {1, 4};
   const uint8_t busy[4] = {203, 0, 113, 7};
   Random random(3);
   int passed = 0;
   for (int round = 0; round < 2000; ++round) {
-    passed += limiter.allow4(busy, 0) ? 1 : 0;
+    passed += limiter.allow4(busy, 0, rate) ? 1 : 0;
     uint8_t stranger[4];
     random.fill(stranger);
-    limiter.allow4(stranger, 0);
+    limiter.allow4(stranger, 0, rate);
   }
   // Its bucket is never the least recently used of its set: eight strangers would have to fall there in one round.
   CHECK_EQ(passed, 4);
