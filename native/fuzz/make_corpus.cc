@@ -66,6 +66,21 @@ void batches() {
   write("coalescer", "arbitrary", joined({0, 0, 0, 7, 40}, joined(build_packet(FlowSpec{}, {}), {0, 0, 0})));
 }
 
+void pipelines() {
+  // First whether to merge, then steps: what and for whom (low and high half), and what that needs.
+  write("plane", "there-and-back", {0, 0x00, 20, 0x05, 0, 0, 0x10, 1, 0x05, 0, 0});
+  write("plane", "super-packet-merged", {1, 0x02, 0, 0x03, 0xe7, 0x27, 0x10, 0x05, 0, 0, 0x02, 1, 0x03, 0xe7, 0x10, 0, 0x05, 0, 0});
+  write("plane", "plaintexts", joined({0, 0x07, 10, 2, 0, 0, 0x17, 0, 0, 0, 0, 0x06, 48}, Bytes(52, 0x45)));
+  write("plane", "frame-and-poll", {0, 0x06, 3, 0, 1, 2, 0, 0, 0x0a});
+  write("plane", "mutated", {0, 0x08, 0, 4, 1, 255, 0, 0x08, 0, 0, 0, 255, 3});
+  write("plane", "handshakes", {0, 0x09, 0, 9, 0, 0x0c, 10, 9, 0x09, 1, 9, 0, 0x09, 2, 9, 0, 0x0a});
+  write("plane", "staged-and-flushed", {0, 0x0c, 2, 0x00, 30, 0x00, 31, 0x0c, 1, 0x0c, 4, 0x05, 0, 0, 0x0c, 2, 0x00, 3, 0x0c, 5});
+  write("plane", "removed-and-back", {0, 0x1c, 0, 0x10, 9, 0x1c, 0x10, 9, 0x1c, 1, 0x1c, 6, 0x1c, 7, 5, 0x1c, 3, 0x1c, 8, 0x10, 1});
+  Bytes rubbish = {0, 0x01, 60};
+  rubbish = joined(rubbish, joined(build_packet(FlowSpec{}, Bytes(20, 1)), {0x04, 40, 4, 0, 0, 0, 0, 0x10}));
+  write("plane", "rubbish", joined(rubbish, Bytes(40, 9)));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -83,4 +98,5 @@ int main(int argc, char** argv) {
   }
   messages();
   batches();
+  pipelines();
 }
