@@ -109,6 +109,9 @@ TEST("mac1 is MAC(HASH(\"mac1----\" || public key), message up to mac1)") {
     CHECK(checker.check(message.data(), length));
     checker.set_public_key(nullptr);
     CHECK(!checker.check(message.data(), length));
+    // Nor does a mac under the key that is left when there is none.
+    checker.stamp(message.data(), length);
+    CHECK(!checker.check(message.data(), length));
   }
 }
 
