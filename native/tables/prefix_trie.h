@@ -22,12 +22,16 @@ inline constexpr uint32_t kTrieFull = 0xffff'fffe;
 inline constexpr size_t kPrefixesMax = size_t{1} << 22;
 inline constexpr uint32_t kValuesMax = uint32_t{1} << 24;
 
-/** Bits set in the low 16. By hand: without -mpopcnt the builtin is a library call. */
-inline uint32_t popcount16(uint32_t bits) noexcept {
+/** Bits set in the low 16. By hand: for a CPU of unknown features the builtin is a library call. */
+[[gnu::always_inline]] inline uint32_t popcount16(uint32_t bits) noexcept {
   bits -= (bits >> 1) & 0x5555;
   bits = (bits & 0x3333) + ((bits >> 2) & 0x3333);
   return (((bits + (bits >> 4)) & 0x0f0f) * 0x0101 >> 8) & 0x1f;
 }
+
+#if defined(__x86_64__)
+inline const bool kHasPopcnt = (__builtin_cpu_init(), __builtin_cpu_supports("popcnt") != 0);
+#endif
 
 template <typename Key>
 class PrefixTrie {
@@ -38,22 +42,11 @@ class PrefixTrie {
   }
 
   uint32_t lookup(const Key& key) const noexcept {
-    uint32_t best = kNoValue;
-    uint32_t at = root_;
-    for (;;) {
-      const Node& node = nodes_[at];
-      const uint32_t depth = node.depth();
-      if (!key.shares(node.key, depth)) break;
-      const uint32_t nibble = key.nibble(depth);
-      const uint32_t covering = node.prefixes & kCovering[nibble];
-      if (covering != 0) {
-        if (node.is_simple_leaf()) return node.child_base;
-        best = entry_at(node, 31u - static_cast<uint32_t>(std::countl_zero(covering)));
-      }
-      if (!(node.children >> nibble & 1)) break;
-      at = node.child_base + rank(node.children, nibble);
-    }
-    return best == kNoValue ? kNoValue : owners_[best];
+#if defined(__x86_64__)
+    // Counting bits is in the chain of every step: the instruction makes a lookup a quarter shorter.
+    if (kHasPopcnt) return lookup_popcnt(key);
+#endif
+    return walk<popcount16>(key);
   }
 
   uint32_t insert(const Key& address, uint8_t length, uint32_t value) {
@@ -73,6 +66,7 @@ class PrefixTrie {
     const uint32_t entry = new_entry(key, length);
     link(entry, value);
     add_prefix(descend_or_build(key, length & ~3u), bit_of(key, length), entry);
+    find_start();
     ++size_;
     return kNoValue;
   }
@@ -153,6 +147,41 @@ class PrefixTrie {
   }();
 
   static uint32_t rank(uint32_t bitmap, uint32_t bit) noexcept { return popcount16(bitmap & ((1u << bit) - 1)); }
+
+#if defined(__x86_64__)
+  /** Takes the features of the function that it is inlined into. */
+  [[gnu::always_inline]] static inline uint32_t popcount_builtin(uint32_t bits) noexcept {
+    return static_cast<uint32_t>(__builtin_popcount(bits));
+  }
+  [[gnu::target("popcnt")]] uint32_t lookup_popcnt(const Key& key) const noexcept { return walk<popcount_builtin>(key); }
+#endif
+
+  template <auto kCount>
+  [[gnu::always_inline]] inline uint32_t walk(const Key& key) const noexcept {
+    uint32_t best = kNoValue;
+    uint32_t at = start_;
+    for (;;) {
+      const Node& node = nodes_[at];
+      const uint32_t depth = node.depth();
+      if (!key.shares(node.key, depth)) break;
+      const uint32_t nibble = key.nibble(depth);
+      const uint32_t covering = node.prefixes & kCovering[nibble];
+      if (covering != 0) {
+        if (node.is_simple_leaf()) return node.child_base;
+        best = entry_at(node, 31u - static_cast<uint32_t>(std::countl_zero(covering)));
+      }
+      if (!(node.children >> nibble & 1)) break;
+      at = node.child_base + kCount(node.children & ((1u << nibble) - 1));
+    }
+    return best == kNoValue ? kNoValue : owners_[best];
+  }
+
+  /** Lookups begin at the first node that decides anything: in a mesh all addresses share their first bits. */
+  void find_start() noexcept {
+    const Node& root = nodes_[root_];
+    const bool passage = root.prefixes == 0 && root.children != 0 && (root.children & (root.children - 1)) == 0;
+    start_ = passage ? root.child_base : root_;
+  }
 
   uint32_t entry_at(const Node& node, uint32_t bit) const noexcept {
     if (node.has_one_prefix()) return node.entries;
@@ -265,6 +294,7 @@ class PrefixTrie {
     find(key, length, path, steps);
     remove_prefix(nodes_[path[steps - 1]], bit_of(key, length));
     prune(key, path, steps);
+    find_start();
     unlink(entry);
     entries_[entry].next = free_entry_;
     free_entry_ = entry;
@@ -329,6 +359,7 @@ class PrefixTrie {
   std::vector<uint32_t> heads_;
   uint32_t free_entry_ = kNoValue;
   uint32_t root_ = 0;
+  uint32_t start_ = 0;
   size_t size_ = 0;
 };
 
