@@ -1,4 +1,5 @@
-// The tier "avx512-ifma": runs of equal length through the sixteen-lane kernels, the rest through another tier.
+// The tier "avx512-ifma" of aead.h (RFC 8439): runs of equal length through the sixteen-lane kernels, the rest through
+// another tier. Leaves out the choice of a tier, which is aead.cc's.
 
 #pragma once
 

@@ -1,4 +1,5 @@
-// Two habits with secrets: zero them so that the compiler cannot leave it out, and compare them in constant time.
+// Two habits with secrets: zero them so that the compiler cannot leave it out, and compare them in constant time. Leaves out
+// locking them in memory, which is the process's (os/process.h).
 
 #pragma once
 

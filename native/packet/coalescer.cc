@@ -84,7 +84,8 @@ bool Coalescer::add(uint8_t* packet, uint32_t length) noexcept {
 /** Foreign: belongs to no flow that is ever merged. Unknown: might, but its ports cannot be told. */
 Coalescer::Flow Coalescer::read_shape(const uint8_t* packet, uint32_t length, Shape& shape) noexcept {
   IpView ip;
-  if (!parse_ip(packet, length, ip) || ip.total_length != length || length > kIpPacketMax) return Flow::foreign;
+  if (!parse_ip(packet, length, ip)) return Flow::foreign;
+  if (ip.total_length != length || length > kIpPacketMax) return Flow::unknown;
   if (ip.fragment || (ip.version == 6 && ip.protocol == kIpv6Fragment)) return Flow::unknown;
   if (ip.protocol != kProtocolTcp && ip.protocol != kProtocolUdp) return Flow::foreign;
   if (ip.version == 4 && ip.header_length != kIpv4HeaderMin) return Flow::unknown;

@@ -299,6 +299,15 @@ TEST("empty segments, fragments and packets that are no IP pass alone and in pla
   CHECK_EQ(written.size(), size_t{3});
   CHECK_EQ(written[1].packet, fragment);
 
+  // Likewise one that is longer than its header says, though no caller should add that.
+  packets = stream(spec, 4, 200);
+  Bytes longer = packets[0];
+  longer.push_back(0);
+  packets.insert(packets.begin() + 2, longer);
+  written = merge(packets);
+  CHECK_EQ(written.size(), size_t{3});
+  CHECK_EQ(written[1].packet, longer);
+
   const Bytes acknowledgement = build_packet(spec, {});
   written = merge({acknowledgement, acknowledgement});
   CHECK_EQ(written.size(), size_t{2});
