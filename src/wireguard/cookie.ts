@@ -21,6 +21,7 @@ import {
 
 const SECRET_BYTES = 32;
 const NONCE_BYTES = 24;
+const NO_MAC2 = new Uint8Array(MAC_BYTES);
 
 /** HASH("mac1----" ‖ public key): what mac1 of every message to the owner of the key is keyed with. */
 export function mac1Key(c: CryptoProvider, publicKey: Uint8Array): Uint8Array {
@@ -126,6 +127,8 @@ export class CookieChecker {
     // A secret that has run out, or was never made, vouches for nobody; the next reply makes a new one.
     if (this.#secretSince === null || now - this.#secretSince >= COOKIE_REFRESH_TIME_MS) return false;
     const at = mac1Offset(message.length) + MAC_BYTES;
+    // Most of a flood has no cookie at all and costs no hash. A mac2 that is zero by chance is one in 2^128.
+    if (this.#c.equal(message.subarray(at, at + MAC_BYTES), NO_MAC2)) return false;
     const cookie = this.#c.mac(this.#secret, source);
     const expected = this.#c.mac(cookie, message.subarray(0, at));
     this.#c.wipe(cookie);

@@ -144,7 +144,7 @@ export function controlRules(open: (options?: PlaneOptions) => Lab): void {
 
   describe('a flood of control datagrams', () => {
     it('from one source ends at 512, and comes back at 512 a second', () => {
-      const lab = open({ slabSlots: 1024 });
+      const lab = open({ slabSlots: 8192 });
       const flood = (count: number, source = SOMEONE): number => {
         const before = lab.plane.drops().inRateLimited;
         for (let i = 0; i < count; i++) lab.receive(lab.stun(), source);
@@ -161,8 +161,30 @@ export function controlRules(open: (options?: PlaneOptions) => Lab): void {
       expect(flood(600)).toBe(512);
     });
 
-    it('over IPv6 is reckoned by /64', () => {
+    it('from one source ends at 5, and comes back at 20 a second, while an eighth of the slab is in use', () => {
       const lab = open({ slabSlots: 1024 });
+      const flood = (count: number, source = SOMEONE): number => {
+        const before = lab.plane.drops().inRateLimited;
+        for (let i = 0; i < count; i++) lab.receive(lab.stun(), source);
+        return count - (lab.plane.drops().inRateLimited - before);
+      };
+      expect(flood(1, endpoint('192.0.2.201:1000'))).toBe(1);
+      // 127 more of calm times, then what its bucket is cut to: 5.
+      expect(flood(600)).toBe(127 + 5);
+      // Neither what another source had saved nor what is taken but not released changes that.
+      expect(lab.plane.poll(lab.now)).toBe(133);
+      expect(flood(600, endpoint('192.0.2.201:1000'))).toBe(5);
+      lab.advance(1_000);
+      expect(flood(100)).toBe(5);
+      lab.advance(50);
+      expect(flood(100)).toBe(1);
+      lab.plane.release(133);
+      lab.advance(1_000);
+      expect(flood(200)).toBe(128 - 11 + 5);
+    });
+
+    it('over IPv6 is reckoned by /64', () => {
+      const lab = open({ slabSlots: 8192 });
       for (let i = 1; i <= 600; i++) lab.receive(lab.initiation(), endpoint(`[2001:db8:0:1::${i.toString(16)}]:${i}`));
       expect(lab.drops()).toEqual({ inRateLimited: 88 });
       lab.receive(lab.initiation(), endpoint('[2001:db8:0:2::1]:1'));
@@ -170,7 +192,7 @@ export function controlRules(open: (options?: PlaneOptions) => Lab): void {
     });
 
     it('does not touch transport messages, and garbage takes no tokens', () => {
-      const lab = open({ slabSlots: 1024 });
+      const lab = open({ slabSlots: 8192 });
       const session = lab.remote().install();
       for (let i = 0; i < 600; i++) lab.receive(new Uint8Array(148).fill(1, 0, 1), session.remote.endpoint);
       for (let i = 0; i < 512; i++) lab.receive(lab.stun(), session.remote.endpoint);
@@ -182,14 +204,17 @@ export function controlRules(open: (options?: PlaneOptions) => Lab): void {
     it('fills the slab and no more; slots come back with release', () => {
       const lab = open({ slabSlots: 8 });
       const slots = lab.plane.slabSlots;
-      for (let i = 0; i < slots + 3; i++) lab.receive(lab.stun(), SOMEONE);
+      // Each from another source, so that no limit of a source is met.
+      let sources = 0;
+      const receive = (): void => lab.receive(lab.stun(), endpoint(`192.0.2.${++sources}:1000`));
+      for (let i = 0; i < slots + 3; i++) receive();
       expect(lab.drops()).toEqual({ inControlFull: 3 });
       const count = lab.plane.poll(lab.now);
       expect(count).toBe(slots);
-      lab.receive(lab.stun(), SOMEONE);
+      receive();
       expect(lab.drops()).toEqual({ inControlFull: 4 });
       lab.plane.release(2);
-      for (let i = 0; i < 3; i++) lab.receive(lab.stun(), SOMEONE);
+      for (let i = 0; i < 3; i++) receive();
       expect(lab.drops()).toEqual({ inControlFull: 5 });
       lab.plane.release(count - 2);
       expect(lab.poll()).toHaveLength(2);
@@ -198,7 +223,7 @@ export function controlRules(open: (options?: PlaneOptions) => Lab): void {
 
   describe('polling', () => {
     it('takes 256 at most, the rest next time, in order', () => {
-      const lab = open({ slabSlots: 1024 });
+      const lab = open({ slabSlots: 8192 });
       const messages = Array.from({ length: 300 }, () => lab.stun(28));
       for (const message of messages) lab.receive(message, SOMEONE);
       expect(lab.plane.poll(lab.now)).toBe(256);

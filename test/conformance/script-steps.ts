@@ -217,7 +217,11 @@ function flood(world: World): void {
   const source = random.pick(SOURCES);
   const datagram = world.bytes(20);
   datagram.set([0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]);
-  for (let i = random.nextInt(100, 700); i > 0; i--) world.receive(datagram, source);
+  // From one source, which its own limit ends, or from a crowd, which only the slab ends.
+  const crowd = random.nextInt(0, 2) === 0;
+  for (let i = random.nextInt(100, 700); i > 0; i--) {
+    world.receive(datagram, crowd ? endpoint(`203.0.113.${i & 127}:${i}`) : source);
+  }
 }
 
 function poll(world: World): void {

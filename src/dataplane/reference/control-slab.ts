@@ -43,6 +43,11 @@ export class ControlSlab {
     return this.#taken.length;
   }
 
+  /** An eighth or more is in use: JavaScript is behind. */
+  get loaded(): boolean {
+    return (this.slots - this.#free.length) * 8 >= this.slots;
+  }
+
   /** False when there is no free slot. `bytes` is copied. */
   push(
     kind: number,

@@ -16,6 +16,7 @@ import { CONTROL_BYTES_MAX } from './control-slab.ts';
 import { parseIpPacket } from './ip-packet.ts';
 import type { Keypair } from './keypairs.ts';
 import { flushStaged } from './outbound.ts';
+import { CALM, LOADED } from './source-limiter.ts';
 import { drop, type IndexOwner, type Peer, type PlaneState, retireKeypairs, writeTun } from './state.ts';
 
 const INITIATION = { type: 1, bytes: 148 } as const;
@@ -103,7 +104,8 @@ function hasGoodMac1(state: PlaneState, message: Uint8Array): boolean {
 }
 
 function control(state: PlaneState, received: Received, kind: number, peer: number): Outcome {
-  if (!state.limiter.allow(received.source, state.now)) return 'inRateLimited';
+  const rate = state.slab.loaded ? LOADED : CALM;
+  if (!state.limiter.allow(received.source, state.now, rate)) return 'inRateLimited';
   return toSlab(state, received, kind, peer, received.bytes);
 }
 

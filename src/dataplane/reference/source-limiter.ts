@@ -4,14 +4,20 @@
 import type { Instant } from '../../base/instant.ts';
 import { addressBytes, type Endpoint, endpointParts, familyOf, formatPrefix } from '../../base/ip.ts';
 
-export const CONTROL_PER_SOURCE_PER_SECOND = 512;
-export const CONTROL_BURST = 512;
+/** Datagrams per second and at once, from one source. */
+export interface Rate {
+  readonly perSecond: number;
+  readonly burst: number;
+}
+
+export const CALM: Rate = { perSecond: 512, burst: 512 };
+/** While JavaScript is behind: what the protocol itself gives a source under load (paper §5.3). */
+export const LOADED: Rate = { perSecond: 20, burst: 5 };
 /** Sources remembered; past that the one that came first is forgotten. */
 const SOURCES_MAX = 4096;
 
 /** Thousandths of a datagram, so that whole milliseconds add up exactly. */
 const COST = 1000;
-const FULL = CONTROL_BURST * COST;
 
 interface Bucket {
   tokens: number;
@@ -22,16 +28,17 @@ export class SourceLimiter {
   readonly #buckets = new Map<string, Bucket>();
 
   /** Whether one more datagram from there may pass. Takes its token. */
-  allow(source: Endpoint, now: Instant): boolean {
+  allow(source: Endpoint, now: Instant, rate: Rate = CALM): boolean {
+    const full = rate.burst * COST;
     const key = sourceKey(source);
     let bucket = this.#buckets.get(key);
     if (bucket === undefined) {
-      bucket = { tokens: FULL, filledAt: now };
+      bucket = { tokens: full, filledAt: now };
       this.#makeRoom();
       this.#buckets.set(key, bucket);
     }
-    const gained = (now - bucket.filledAt) * CONTROL_PER_SOURCE_PER_SECOND;
-    bucket.tokens = Math.min(FULL, bucket.tokens + gained);
+    const gained = (now - bucket.filledAt) * rate.perSecond;
+    bucket.tokens = Math.min(full, bucket.tokens + gained);
     bucket.filledAt = now;
     if (bucket.tokens < COST) return false;
     bucket.tokens -= COST;

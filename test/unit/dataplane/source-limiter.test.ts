@@ -4,7 +4,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Instant } from '../../../src/base/instant.ts';
 import { formatAddress, formatEndpoint } from '../../../src/base/ip.ts';
-import { CONTROL_BURST, SourceLimiter } from '../../../src/dataplane/reference/source-limiter.ts';
+import { CALM, LOADED, SourceLimiter } from '../../../src/dataplane/reference/source-limiter.ts';
 
 const at = (ms: number): Instant => ms as Instant;
 const source = (i: number) => formatEndpoint(formatAddress(new Uint8Array([10, i >> 16, i >> 8, i])), 1 + (i % 9));
@@ -14,13 +14,21 @@ describe('the limit per source', () => {
     const limiter = new SourceLimiter();
     let passed = 0;
     for (let ms = 0; ms <= 10_000; ms++) for (let i = 0; i < 3; i++) if (limiter.allow(source(1), at(ms))) passed++;
-    expect(passed).toBe(CONTROL_BURST + 512 * 10);
+    expect(passed).toBe(CALM.burst + CALM.perSecond * 10);
+  });
+
+  it('is 20 a second and 5 at once while the slab fills, whatever was saved before', () => {
+    const limiter = new SourceLimiter();
+    let passed = 0;
+    limiter.allow(source(1), at(0));
+    for (let ms = 0; ms <= 10_000; ms++) if (limiter.allow(source(1), at(ms), LOADED)) passed++;
+    expect(passed).toBe(LOADED.burst + LOADED.perSecond * 10);
   });
 
   it('forgets the first of many sources, and the last ones not', () => {
     const limiter = new SourceLimiter();
     const exhaust = (i: number): void => {
-      for (let n = 0; n < CONTROL_BURST; n++) limiter.allow(source(i), at(0));
+      for (let n = 0; n < CALM.burst; n++) limiter.allow(source(i), at(0));
       expect(limiter.allow(source(i), at(0))).toBe(false);
     };
     exhaust(0);
