@@ -22,8 +22,7 @@ export interface Machine {
 
 interface WarrenVersion {
   readonly version?: string;
-  readonly aead?: string | { readonly tier?: string };
-  readonly aeadTier?: string;
+  readonly aead?: string | null;
 }
 
 async function warrenVersion(): Promise<WarrenVersion> {
@@ -39,7 +38,6 @@ async function warrenVersion(): Promise<WarrenVersion> {
 
 export async function describeMachine(): Promise<Machine> {
   const version = await warrenVersion();
-  const aead = version.aeadTier ?? (typeof version.aead === 'string' ? version.aead : version.aead?.tier);
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: cpus().length,
@@ -48,7 +46,7 @@ export async function describeMachine(): Promise<Machine> {
     kernel: release(),
     node: process.version,
     iperf3: /iperf (\S+)/.exec((await run(['iperf3', '--version'])).stdout)?.[1] ?? 'unknown',
-    aeadTier: aead ?? null,
+    aeadTier: version.aead ?? null,
     warren: version.version ?? null,
   };
 }

@@ -103,6 +103,12 @@ napi_value self_test(napi_env env, napi_callback_info) noexcept {
   return aead_self_test() ? null(env) : text(env, "the cipher's self-test failed");
 }
 
+/** Name of the cipher's implementation that planes get on this machine; null when there is none. */
+napi_value aead_tier(napi_env env, napi_callback_info) noexcept {
+  const auto aead = make_aead();
+  return aead == nullptr ? null(env) : text(env, aead->tier());
+}
+
 void define(napi_env env, napi_value exports, const char* name, napi_callback callback) noexcept {
   napi_value function = nullptr;
   napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function);
@@ -122,5 +128,6 @@ NAPI_MODULE_INIT() {
   define(env, exports, "disableCoreDumps", process_call<warren::disable_core_dumps>);
   define(env, exports, "raiseMemlockLimit", process_call<warren::raise_memlock_limit>);
   define(env, exports, "selfTest", self_test);
+  define(env, exports, "aeadTier", aead_tier);
   return exports;
 }

@@ -36,15 +36,16 @@ SendReport LiveSink::send(std::span<SendRun> runs) noexcept {
     return report;
   }
   UdpSockets& sockets = *device_.sockets_[queue_];
-  fds_[0] = sockets.fd4();
-  fds_[1] = sockets.fd6();
-  return sockets.send(scratch_, runs);
+  const SendReport report = sockets.send(scratch_, runs);
+  // The other family's socket has room, and would end the wait at once.
+  if (report.full_family != AF_UNSPEC) full_fd_ = report.full_family == AF_INET6 ? sockets.fd6() : sockets.fd4();
+  return report;
 }
 
 bool LiveSink::wait_for_room() noexcept {
-  pollfd fds[2] = {{fds_[0], POLLOUT, 0}, {fds_[1], POLLOUT, 0}};
+  pollfd full = {full_fd_, POLLOUT, 0};
   // Whatever it says, the next send tells: POLLOUT wants half of the buffer free.
-  ::poll(fds, 2, kRoomWaitMs);
+  ::poll(&full, 1, kRoomWaitMs);
   return true;
 }
 

@@ -51,8 +51,8 @@ class LiveSink final : public Sink {
   LiveDevice& device_;
   size_t queue_;
   SendScratch scratch_;
-  /** Of the last send: to wait for room without the lock. */
-  int fds_[2] = {-1, -1};
+  /** The socket that was full last, to wait for room without the lock; poll ignores a negative one and just waits. */
+  int full_fd_ = -1;
 };
 
 class LiveDevice final : public Device {

@@ -109,12 +109,14 @@ function formatIpv6(bytes: Uint8Array): string {
     }
     at = end + 1;
   }
-  const text = (from: number, to: number): string =>
-    groups
-      .slice(from, to)
-      .map((group) => group.toString(16))
-      .join(':');
-  return bestAt < 0 ? text(0, 8) : `${text(0, bestAt)}::${text(bestAt + bestLength, 8)}`;
+  if (bestAt < 0) return formatGroups(groups, 0, 8);
+  return `${formatGroups(groups, 0, bestAt)}::${formatGroups(groups, bestAt + bestLength, 8)}`;
+}
+
+function formatGroups(groups: readonly number[], from: number, to: number): string {
+  let text = '';
+  for (let i = from; i < to; i++) text += `${i === from ? '' : ':'}${(groups[i] as number).toString(16)}`;
+  return text;
 }
 
 /** `bytes`: 4 or 16 bytes in network order. */
@@ -137,8 +139,11 @@ export function maskBits(bytes: Uint8Array, length: number): void {
 }
 
 export function formatPrefix(bytes: Uint8Array, length: number): IpPrefix {
-  const masked = bytes.slice();
-  maskBits(masked, length);
+  let masked = bytes;
+  if (length < bytes.length * 8) {
+    masked = bytes.slice();
+    maskBits(masked, length);
+  }
   return `${formatAddress(masked)}/${length}` as IpPrefix;
 }
 

@@ -80,10 +80,10 @@ async function start(settings: WgSettings, env: NodeJS.ProcessEnv): Promise<WgHo
   const host = await WgHost.start({
     createPlane: (onWake) => {
       plane = openPlane(settings, tunFd, onWake);
-      told(log, 'cannot forbid core dumps', plane.disableCoreDumps());
       // Without it keys are locked up to the limit there is, which is enough for all but very many peers.
       const unlimited = plane.raiseMemlockLimit();
       if (unlimited !== null) log.debug('cannot lift the limit of locked memory', { why: unlimited });
+      told(log, 'cannot forbid core dumps', plane.disableCoreDumps());
       return { plane, ifname: plane.status().ifname };
     },
     peersMax: PEERS_MAX,

@@ -3,6 +3,7 @@
 // are columns of typed arrays, because 100,000 peers have 100,000 prefixes. An owner's prefixes form a ring through the
 // nodes, in insertion order. Which prefixes a peer may have is decided elsewhere.
 
+import { writeU32be } from '../base/bytes.ts';
 import { formatPrefix, type IpPrefix, prefixParts } from '../base/ip.ts';
 
 /** No node, and no owner: number 0 is never given out. */
@@ -101,15 +102,15 @@ class Trie<T> {
     return removed;
   }
 
-  *prefixes(owner: number): Generator<IpPrefix> {
+  /** Appends the owner's prefixes to `out`. */
+  listPrefixes(owner: number, out: IpPrefix[]): void {
     const head = this.#owners.head(owner, this.#words);
     if (head === NONE) return;
     const bytes = new Uint8Array(this.#words * 4);
-    const view = new DataView(bytes.buffer);
     let node = head;
     do {
-      for (let i = 0; i < this.#words; i++) view.setUint32(4 * i, this.#keys[node * this.#words + i] as number);
-      yield formatPrefix(bytes, this.#lengths[node] as number);
+      for (let i = 0; i < this.#words; i++) writeU32be(bytes, 4 * i, this.#keys[node * this.#words + i] as number);
+      out.push(formatPrefix(bytes, this.#lengths[node] as number));
       node = this.#next[node] as number;
     } while (node !== head);
   }
@@ -350,12 +351,14 @@ export class AllowedIps<T extends NonNullable<unknown>> {
     return this.#owners.value(this.#trie(length).lookup(bytes, offset));
   }
 
-  /** The owner's prefixes, IPv4 first, each family in the order of insertion. Not to be changed meanwhile. */
-  *prefixesOf(owner: T): Generator<IpPrefix> {
+  /** The owner's prefixes, IPv4 first, each family in the order of insertion. A list of its own. */
+  prefixesOf(owner: T): IpPrefix[] {
     const number = this.#owners.find(owner);
-    if (number === NONE) return;
-    yield* this.#ipv4.prefixes(number);
-    yield* this.#ipv6.prefixes(number);
+    const prefixes: IpPrefix[] = [];
+    if (number === NONE) return prefixes;
+    this.#ipv4.listPrefixes(number, prefixes);
+    this.#ipv6.listPrefixes(number, prefixes);
+    return prefixes;
   }
 
   #trie(length: number): Trie<T> {

@@ -404,7 +404,7 @@ export class Engine implements UapiDevice<Peer> {
   }
 
   removeAllAllowedIps(peer: Peer): void {
-    for (const prefix of [...this.#allowedIps.prefixesOf(peer)]) this.removeAllowedIp(peer, prefix);
+    for (const prefix of this.#allowedIps.prefixesOf(peer)) this.removeAllowedIp(peer, prefix);
   }
 
   allowedIpsOf(peer: Peer): Iterable<IpPrefix> {

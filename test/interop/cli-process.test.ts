@@ -59,14 +59,14 @@ describe.runIf(CAN_RUN && SUBJECT === 'warren')('the process of one interface', 
     await untilGone(ready);
   });
 
-  it('keeps CAP_NET_ADMIN alone, in every thread, and dumps no core', async () => {
+  it('keeps CAP_NET_ADMIN and, for ports below 1024, CAP_NET_BIND_SERVICE, in every thread, and dumps no core', async () => {
     const ready = await startInBackground(newName());
     const threads = readdirSync(`/proc/${ready.pid}/task`);
     expect(threads.length).toBeGreaterThan(1);
     for (const thread of threads) {
       const status = readFileSync(`/proc/${ready.pid}/task/${thread}/status`, 'latin1');
-      expect(status).toMatch(/^CapEff:\s+0000000000001000$/m);
-      expect(status).toMatch(/^CapPrm:\s+0000000000001000$/m);
+      expect(status).toMatch(/^CapEff:\s+0000000000001400$/m);
+      expect(status).toMatch(/^CapPrm:\s+0000000000001400$/m);
       expect(status).toMatch(/^NoNewPrivs:\s+1$/m);
     }
     expect(readFileSync(`/proc/${ready.pid}/limits`, 'latin1')).toMatch(/^Max core file size\s+0\s+0\s/m);

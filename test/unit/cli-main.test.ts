@@ -66,7 +66,8 @@ describe('version', () => {
 
   it('is there as JSON', async () => {
     const { out } = await warren('version', '--json');
-    expect(JSON.parse(out)).toMatchObject({ version: MANIFEST.version, node: process.versions.node });
+    expect(JSON.parse(out)).toMatchObject({ version: MANIFEST.version, node: process.versions.node, fault: null });
+    expect(JSON.parse(out)['aead']).toMatch(/^[a-z0-9-]+$/);
   });
 });
 

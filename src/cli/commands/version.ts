@@ -10,19 +10,20 @@ export const versionCommand: Command = {
   usage: 'version [--json]',
   details: 'Exit code 0.',
   options: [
-    { form: '--json', text: 'as JSON: version, node, platform, arch' },
+    { form: '--json', text: 'as JSON: version, node, platform, arch, and of the addon aead and fault' },
     { form: '-h, --help', text: 'this help' },
   ],
-  run: (args, io) => {
+  run: async (args, io) => {
     const { values, positionals } = parseArguments(args, { json: { type: 'boolean' } });
     if (positionals.length > 0) throw new UsageError(`version takes no argument: ${positionals[0]}`);
     const version = packageVersion();
+    if (values.json !== true) {
+      io.out(`warren ${version}\n`);
+      return EXIT_DONE;
+    }
     const { platform, arch } = process;
-    io.out(
-      values.json === true
-        ? `${JSON.stringify({ version, node: process.versions.node, platform, arch })}\n`
-        : `warren ${version}\n`,
-    );
+    const { describeAddon } = await import('../../daemon/about-main.ts');
+    io.out(`${JSON.stringify({ version, node: process.versions.node, platform, arch, ...describeAddon() })}\n`);
     return EXIT_DONE;
   },
 };

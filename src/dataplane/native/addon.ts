@@ -117,6 +117,8 @@ export interface NativeAddon {
   raiseMemlockLimit(): NativeFailure | null;
   /** Null, or why the cipher is not to be used. */
   selfTest(): string | null;
+  /** Name of the cipher's implementation that planes get here; null when there is none. */
+  aeadTier(): string | null;
 }
 
 export type AddonResult =

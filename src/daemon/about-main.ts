@@ -1,0 +1,9 @@
+// What the native half of this installation is, for `warren version`: the one thing that command wants of the daemon.
+
+import { loadAddon } from '../dataplane/native/addon.ts';
+
+/** The cipher's implementation that tunnels get on this machine, or null and why there is none. */
+export function describeAddon(): { readonly aead: string | null; readonly fault: string | null } {
+  const loading = loadAddon();
+  return loading.ok ? { aead: loading.addon.aeadTier(), fault: null } : { aead: null, fault: loading.message };
+}
