@@ -1,0 +1,56 @@
+// What a node knows of its network: the nodes and how each may be reached, and the operations that change it. A snapshot
+// is sent once, operations with sequence numbers ever after. An operation says all of what it sets: nothing that is
+// absent means "unchanged".
+
+import { z } from 'zod';
+import {
+  addressSchema,
+  candidatesSchema,
+  nodeIdSchema,
+  nodeNameSchema,
+  prefixSchema,
+  publicKeySchema,
+  sequenceSchema,
+  tagsSchema,
+} from './values.ts';
+
+export const NETWORK_NAME_LENGTH_MAX = 63;
+
+export const networkSchema = z.object({
+  name: z.string().min(1).max(NETWORK_NAME_LENGTH_MAX),
+  /** Every node's addresses are inside; each is one route of every node. */
+  prefix4: prefixSchema,
+  prefix6: prefixSchema,
+});
+export type Network = z.output<typeof networkSchema>;
+
+/** One node as the others see it. Nodes that are not approved, expired, disabled or removed are not in the netmap. */
+export const netmapNodeSchema = z.object({
+  id: nodeIdSchema,
+  name: nodeNameSchema,
+  publicKey: publicKeySchema,
+  address4: addressSchema,
+  address6: addressSchema,
+  tags: tagsSchema,
+  candidates: candidatesSchema,
+  /** Whether the controller hears from it. Shown to people; never a reason to end a session. */
+  online: z.boolean(),
+});
+export type NetmapNode = z.output<typeof netmapNodeSchema>;
+
+export const netmapOpSchema = z.discriminatedUnion('op', [
+  /** A new node, or all of a known one (renamed, other addresses, another key: then it is a new peer). */
+  z.object({ op: z.literal('put'), node: netmapNodeSchema }),
+  /** Removed, expired or disabled: its session is destroyed at once. */
+  z.object({ op: z.literal('remove'), id: nodeIdSchema }),
+  z.object({ op: z.literal('candidates'), id: nodeIdSchema, candidates: candidatesSchema }),
+  z.object({ op: z.literal('presence'), id: nodeIdSchema, online: z.boolean() }),
+  z.object({ op: z.literal('network'), network: networkSchema }),
+]);
+export type NetmapOp = z.output<typeof netmapOpSchema>;
+
+/** Which history a sequence number belongs to: a controller brought back from a backup begins another. */
+export const epochSchema = z.string().regex(/^[A-Za-z0-9_-]{16}$/);
+
+export const positionSchema = z.object({ epoch: epochSchema, seq: sequenceSchema });
+export type Position = z.output<typeof positionSchema>;
