@@ -2,6 +2,7 @@
 // description, exit codes, and failures told as what, why and what to do. Commands are in commands/, one file each.
 
 import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { nearNames } from '../base/near-names.ts';
 
 /** Done. */
 export const EXIT_DONE = 0;
@@ -36,6 +37,8 @@ export interface Command {
   /** Paragraphs that the list of options does not say. */
   readonly details: string;
   readonly options: readonly OptionHelp[];
+  /** A group: the word after the command's name chooses one; `run` has what is left (`controller backup`, `controller`). */
+  readonly subcommands?: readonly Command[];
   /** `args`: what came after the command's name. Gives the exit code; throws UsageError. */
   readonly run: (args: readonly string[], io: CliIo) => number | Promise<number>;
 }
@@ -96,5 +99,35 @@ export function tellFailure(io: CliIo, program: string, failure: Failure): numbe
 export function helpText(program: string, command: Command): string {
   const width = Math.max(...command.options.map(({ form }) => form.length)) + 2;
   const options = command.options.map(({ form, text }) => `  ${form.padEnd(width)}${text}\n`).join('');
-  return `${command.summary}\n\nusage: ${program} ${command.usage}\n\n${command.details}\n\noptions:\n${options}`;
+  const list = commandList(command.subcommands ?? []);
+  const commands = list === '' ? '' : `commands:\n${list}\n`;
+  return `${command.summary}\n\nusage: ${program} ${command.usage}\n\n${command.details}\n\n${commands}options:\n${options}`;
+}
+
+/** One line each, names aligned. */
+export function commandList(commands: readonly Command[]): string {
+  const width = Math.max(...commands.map(({ name }) => name.length + 3));
+  return commands.map(({ name, summary }) => `  ${name.padEnd(width)}${summary}\n`).join('');
+}
+
+/** A command that only holds others: `warren keys create`. */
+export function commandGroup(group: Omit<Command, 'usage' | 'options' | 'run'>): Command {
+  const names = (group.subcommands ?? []).map(({ name }) => name);
+  return {
+    ...group,
+    usage: `${group.name} COMMAND [OPTION …] [ARGUMENT …]`,
+    options: [{ form: '-h, --help', text: 'this help; after COMMAND, the help of that' }],
+    run: ([word]) => {
+      const which = `${names.slice(0, -1).join(', ')} or ${names.at(-1)}`;
+      if (word === undefined) throw new UsageError(`say what to do with ${group.name}: ${which}`);
+      const kind = word.startsWith('-') ? 'option' : 'command';
+      throw new UsageError(`${group.name} has no ${kind} ${JSON.stringify(word)}${didYouMean(word, names)}`);
+    },
+  };
+}
+
+/** `: did you mean "list"?`, or nothing. */
+export function didYouMean(word: string, names: readonly string[]): string {
+  const [near] = nearNames(word, names, 1);
+  return near === undefined ? '' : `: did you mean ${JSON.stringify(near)}?`;
 }

@@ -1,7 +1,16 @@
 // The command line: finds the command, gives help and version, and turns what goes wrong into an exit code: 0 done, 1 failed,
 // 2 wrong usage (docs/cli.md). bin/warren and bin/warren-wg call `main`. Commands are in commands/, one file each.
 
-import { type CliIo, type Command, EXIT_DONE, EXIT_USAGE, helpText, UsageError } from './command.ts';
+import {
+  type CliIo,
+  type Command,
+  commandList,
+  didYouMean,
+  EXIT_DONE,
+  EXIT_USAGE,
+  helpText,
+  UsageError,
+} from './command.ts';
 import { showCommand } from './commands/show.ts';
 import { versionCommand } from './commands/version.ts';
 import { backgroundWgCommand, foregroundWgCommand } from './commands/wg.ts';
@@ -42,6 +51,8 @@ function runWarren(argv: readonly string[], io: CliIo): number | Promise<number>
 }
 
 function runCommand(command: Command, args: readonly string[], program: string, io: CliIo): number | Promise<number> {
+  const subcommand = command.subcommands?.find(({ name }) => name === args[0]);
+  if (subcommand !== undefined) return runCommand(subcommand, args.slice(1), program, io);
   // What stands behind `--` is no option.
   const end = args.indexOf('--');
   const options = end < 0 ? args : args.slice(0, end);
@@ -57,9 +68,19 @@ function runCommand(command: Command, args: readonly string[], program: string, 
 }
 
 function help(args: readonly string[], io: CliIo): number {
-  const [name, excess] = args;
-  if (excess !== undefined) throw new UsageError(`help takes one command: ${JSON.stringify(excess)} is too much`);
-  io.out(name === undefined || name === '--help' || name === '-h' ? overview() : helpText('warren', find(name)));
+  const [name, ...words] = args;
+  if (name === undefined || name === '--help' || name === '-h') {
+    if (words[0] !== undefined) throw new UsageError(`${JSON.stringify(words[0])} is too much`);
+    io.out(overview());
+    return EXIT_DONE;
+  }
+  let command = find(name);
+  for (const word of words) {
+    const subcommand = command.subcommands?.find((candidate) => candidate.name === word);
+    if (subcommand === undefined) throw new UsageError(`help takes one command: ${JSON.stringify(word)} is too much`);
+    command = subcommand;
+  }
+  io.out(helpText('warren', command));
   return EXIT_DONE;
 }
 
@@ -67,17 +88,26 @@ function find(name: string): Command {
   const command = COMMANDS.find((candidate) => candidate.name === name);
   if (command !== undefined) return command;
   const kind = name.startsWith('-') ? 'option' : 'command';
-  throw new UsageError(`there is no ${kind} ${JSON.stringify(name)}`);
+  const names = COMMANDS.map((candidate) => candidate.name);
+  throw new UsageError(`there is no ${kind} ${JSON.stringify(name)}${didYouMean(name, names)}`);
 }
 
+/** As many words of `argv` as name a command and its subcommands. */
 function helpCommandFor(argv: readonly string[], program: string): string {
-  const known = program === 'warren' && COMMANDS.some(({ name }) => name === argv[0]);
-  return `${program}${known ? ` ${argv[0]}` : ''} --help`;
+  const words = [program];
+  let commands: readonly Command[] = program === 'warren' ? COMMANDS : [];
+  for (const word of argv) {
+    const command = commands.find(({ name }) => name === word);
+    if (command === undefined) break;
+    words.push(word);
+    commands = command.subcommands ?? [];
+  }
+  return `${words.join(' ')} --help`;
 }
 
 function overview(): string {
-  const width = Math.max(...COMMANDS.map(({ name }) => name.length)) + 3;
-  const list = COMMANDS.map(({ name, summary }) => `  ${name.padEnd(width)}${summary}\n`).join('');
+  const list = commandList(COMMANDS);
+  const width = Math.max(...COMMANDS.map(({ name }) => name.length + 3));
   return `Warren: a mesh VPN that you host yourself.
 
 usage: warren COMMAND [OPTION …] [ARGUMENT …]
