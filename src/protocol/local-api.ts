@@ -14,8 +14,6 @@
 import { z } from 'zod';
 import type { ErrorCode } from './control.ts';
 
-export const SOCKET_PATH_DEFAULT = '/run/warren/warren.sock';
-export const STATE_DIR_DEFAULT = '/var/lib/warren/daemon';
 export const REQUEST_BYTES_MAX = 16_384;
 
 // — what the daemon takes —
