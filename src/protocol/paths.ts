@@ -4,3 +4,9 @@
 /** The daemon's local API (local-api.ts). */
 export const SOCKET_PATH_DEFAULT = '/run/warren/warren.sock';
 export const STATE_DIR_DEFAULT = '/var/lib/warren/daemon';
+
+/** The controller's data; its admin socket is inside. */
+export const DATA_DIR_DEFAULT = '/var/lib/warren/controller';
+export const ADMIN_SOCKET_NAME = 'admin.sock';
+/** Of its REST API (admin-api.ts), on the socket and on its listener. */
+export const ADMIN_PREFIX = '/api/v1';
