@@ -1,4 +1,4 @@
-// The demo's two hosts: network namespaces `wrn-demo-<pid>-a` and `-b` with one cable, the engines in them, and the
+// The two hosts of the tunnel's demo: network namespaces `wrn-demo-<pid>-a` and `-b` with one cable, the engines in them, and the
 // measuring tools. Everything made here is removed by `dispose`, which is synchronous so that it also works at exit.
 
 import { spawn, spawnSync } from 'node:child_process';
@@ -6,6 +6,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { DemoError, must, until } from './stage.mjs';
 
 const WARREN = join(dirname(fileURLToPath(import.meta.url)), '../bin/warren');
 const SOCKET_DIRECTORY = '/var/run/wireguard';
@@ -13,33 +14,6 @@ const ENGINES = {
   warren: { command: [process.execPath, WARREN, 'wg'], env: { LOG_LEVEL: 'error' } },
   'wireguard-go': { command: ['wireguard-go'], env: { WG_PROCESS_FOREGROUND: '1', LOG_LEVEL: 'error' } },
 };
-const POLL_MS = 20;
-
-/** A failure that a person can do something about; printed without a stack. */
-export class DemoError extends Error {}
-
-export function must(command, options = {}) {
-  const [program, ...args] = command;
-  const result = spawnSync(program, args, { encoding: 'utf8', timeout: 15_000, ...options });
-  if (result.error?.code === 'ENOENT') throw new DemoError(`${program} is missing; run: npm run setup`);
-  if (result.status !== 0) {
-    throw new DemoError(`\`${command.join(' ')}\` failed: ${(result.stderr || result.error?.message || '').trim()}`);
-  }
-  return result.stdout;
-}
-
-export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-
-/** Polls until `probe` gives something truthy. */
-export async function until(what, limitMs, probe) {
-  const started = performance.now();
-  for (;;) {
-    const answer = probe();
-    if (answer) return answer;
-    if (performance.now() - started > limitMs) throw new DemoError(`${what}: not within ${limitMs / 1000} s`);
-    await pause(POLL_MS);
-  }
-}
 
 export class World {
   #children = new Set();

@@ -1,13 +1,13 @@
-// `npm run demo`: two hosts in network namespaces talk through our tunnel. Keys, interfaces, the handshake, a ping and three
+// `npm run demo:tunnel`: two hosts in network namespaces talk through our tunnel. Keys, interfaces, the handshake, a ping and three
 // seconds of TCP, told step by step, then a picture of what happened; everything is removed at the end, also at Ctrl-C or
 // after a failure. Node's own modules only. Without root it starts itself anew inside `unshare -Urnm` where that is allowed.
 
-import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { DemoError, disposeAtEnd, enterUserNamespace, must, runDemo, until } from './stage.mjs';
 import { formatBytes, formatCount, makeTerminal, topology } from './terminal.mjs';
-import { DemoError, must, until, World } from './world.mjs';
+import { World } from './tunnel-world.mjs';
 
-const HELP = `usage: npm run demo -- [--json] [--peer warren|wireguard-go]
+const HELP = `usage: npm run demo:tunnel -- [--json] [--peer warren|wireguard-go]
 
   --json         the results as JSON on standard output, and nothing else
   --peer NAME    what runs on the second host (default warren; wireguard-go shows that they understand each other)
@@ -15,7 +15,6 @@ const HELP = `usage: npm run demo -- [--json] [--peer warren|wireguard-go]
 const PEERS = ['warren', 'wireguard-go'];
 const TCP_SECONDS = 3;
 const PINGS = 10;
-const INSIDE = 'WARREN_DEMO_INSIDE';
 
 function parse(args) {
   const options = { json: false, peer: 'warren', help: false };
@@ -26,29 +25,6 @@ function parse(args) {
     else throw new DemoError(`cannot make sense of ${args[i]}\n\n${HELP}`);
   }
   return options;
-}
-
-/** Without root: in a user namespace we are root over namespaces of our own, and /run is a private one. */
-function enterUserNamespace() {
-  const shell = 'mount -t tmpfs tmpfs /run && exec "$0" "$@"';
-  const unshare = ['-Urnm', 'sh', '-c'];
-  if (
-    process.env[INSIDE] === undefined &&
-    spawnSync('unshare', [...unshare, 'mount -t tmpfs tmpfs /run']).status === 0
-  ) {
-    const again = [shell, process.execPath, fileURLToPath(import.meta.url), ...process.argv.slice(2)];
-    const { status } = spawnSync('unshare', [...unshare, ...again], {
-      stdio: 'inherit',
-      env: { ...process.env, [INSIDE]: '1' },
-    });
-    process.exit(status ?? 1);
-  }
-  throw new DemoError(
-    'the demo makes two network namespaces, and this user may not\n' +
-      'run it as root:            sudo npm run demo\n' +
-      'or allow user namespaces:  sudo sysctl -w kernel.unprivileged_userns_clone=1 (Debian),\n' +
-      '                           sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu)',
-  );
 }
 
 function ping(world, from, target, count) {
@@ -191,17 +167,10 @@ async function main() {
     process.stdout.write(HELP);
     return;
   }
-  if (process.getuid() !== 0) enterUserNamespace();
+  if (process.getuid() !== 0) enterUserNamespace(fileURLToPath(import.meta.url));
   const terminal = makeTerminal(process.stdout, { quiet: options.json });
   const world = new World();
-  process.once('exit', () => world.dispose());
-  for (const [signal, code] of [
-    ['SIGINT', 130],
-    ['SIGTERM', 143],
-    ['SIGHUP', 129],
-  ]) {
-    process.once(signal, () => process.exit(code));
-  }
+  disposeAtEnd(world);
 
   const started = performance.now();
   terminal.line();
@@ -220,10 +189,4 @@ async function main() {
   }
 }
 
-try {
-  await main();
-} catch (error) {
-  if (!(error instanceof DemoError)) throw error;
-  process.stderr.write(`demo: ${error.message.replaceAll('\n', '\ndemo: ')}\n`);
-  process.exitCode = 1;
-}
+await runDemo(main);
