@@ -114,9 +114,9 @@ async function play(world, terminal) {
         return performance.now() - started;
       }),
     );
-    machines.forEach((machine) => {
+    for (const machine of machines) {
       machine.addresses = world.warren(machine, 'ip', '--socket', machine.socket).trim().split('\n');
-    });
+    }
     const value = { milliseconds: times.map(Math.round) };
     return {
       value,
