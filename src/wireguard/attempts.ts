@@ -2,9 +2,15 @@
 // a fresh initiation every REKEY_TIMEOUT plus jitter, and ends with a response, with a session that the peer began, or
 // REKEY_ATTEMPT_TIME after the last packet that wanted it.
 
-import { after, elapsedMs, type Instant, latest, NEVER } from '../base/instant.ts';
+import { after, earliest, elapsedMs, type Instant, latest, NEVER } from '../base/instant.ts';
 import { type LocalIndex, Notify, RecordField } from '../dataplane/dataplane.ts';
-import { REKEY_ATTEMPT_TIME_MS, REKEY_TIMEOUT_JITTER_MS, REKEY_TIMEOUT_MS } from './constants.ts';
+import {
+  CROSSING_HOLD_MS,
+  HURRIED_INTERVAL_MS,
+  REKEY_ATTEMPT_TIME_MS,
+  REKEY_TIMEOUT_JITTER_MS,
+  REKEY_TIMEOUT_MS,
+} from './constants.ts';
 import { type EngineContext, jitterMs, reschedule, timersOf } from './context.ts';
 import { consumeResponse, createInitiation } from './handshake.ts';
 import { drawEphemeral, drawIndex, memoryOf, staticStaticOf } from './memory.ts';
@@ -13,12 +19,6 @@ import type { Sessions } from './sessions.ts';
 import { encodeStamp, type TimestampSource } from './tai64n.ts';
 
 const NO_PRESHARED_KEY = new Uint8Array(32);
-
-/**
- * How long the yielding side of a crossing waits for the other's first packet before it uses its own handshake after all.
- * Ours: a round trip on most paths; a peer that has dropped its own initiation (stock WireGuard) costs us this once.
- */
-const CROSSING_HOLD_MS = 300;
 
 export class Attempts {
   readonly #context: EngineContext;
@@ -36,14 +36,27 @@ export class Attempts {
    * goes out at once, or REKEY_TIMEOUT after the last handshake message that we sent (checklist 4).
    */
   begin(peer: Peer, now: Instant): void {
-    const { running, identity } = this.#context;
-    if (!running || identity === null || peer.endpoint === null || peer.stopped) return;
+    const { running, identity, extension } = this.#context;
+    if (!running || identity === null || peer.stopped) return;
+    if (peer.endpoint === null && extension === null) return;
     if (peer.attempt !== null) {
       peer.attempt.startedAt = now;
       return;
     }
-    peer.attempt = { startedAt: now, pending: null, held: null };
+    peer.attempt = { startedAt: now, pending: null, held: null, hurried: extension !== null };
     this.#sendOrWait(peer, peer.attempt, now);
+    extension?.peerChanged(peer);
+  }
+
+  /**
+   * Mesh peers only: a fresh initiation has better prospects than the one that is out, so it need not wait for REKEY_TIMEOUT.
+   * Not while the peer's own handshake, which we have answered, is about to be confirmed.
+   */
+  hurry(peer: Peer, now: Instant): void {
+    const { attempt } = peer;
+    if (attempt === null || attempt.held !== null || attempt.hurried || this.#context.extension === null) return;
+    attempt.hurried = true;
+    this.#sendOrWait(peer, attempt, now);
   }
 
   /** The retransmission deadline has come. */
@@ -76,6 +89,7 @@ export class Attempts {
     timers.retransmitAt = NEVER;
     timers.crossingAt = NEVER;
     reschedule(this.#context, peer);
+    this.#context.extension?.peerChanged(peer);
   }
 
   /** Our key was replaced: what is in flight was made with the old one. Starts over at once with the new. */
@@ -146,10 +160,19 @@ export class Attempts {
   }
 
   #sendOrWait(peer: Peer, attempt: Attempt, now: Instant): void {
-    const allowedAt = after(memoryOf(this.#context, peer).lastHandshakeSentAt, REKEY_TIMEOUT_MS);
+    const allowedAt = this.#allowedAt(peer, attempt);
+    const timers = timersOf(peer);
     if (allowedAt <= now) this.#sendInitiation(peer, attempt, now);
-    else timersOf(peer).retransmitAt = allowedAt;
+    else timers.retransmitAt = attempt.hurried ? earliest(timers.retransmitAt, allowedAt) : allowedAt;
     reschedule(this.#context, peer);
+  }
+
+  #allowedAt(peer: Peer, attempt: Attempt): Instant {
+    const sentAt = memoryOf(this.#context, peer).lastHandshakeSentAt;
+    if (!attempt.hurried) return after(sentAt, REKEY_TIMEOUT_MS);
+    const unconfirmed = peer.session?.unconfirmed ?? null;
+    const spaced = after(sentAt, HURRIED_INTERVAL_MS);
+    return unconfirmed === null ? spaced : latest(spaced, after(unconfirmed.derivedAt, CROSSING_HOLD_MS));
   }
 
   /** Fresh ephemeral, index and stamp every time: no bytes are ever sent again (checklist 3). */
@@ -180,7 +203,10 @@ export class Attempts {
     attempt.pending = { localIndex, state: created.state };
     memory.cookies.addMacs(created.message, now);
     memory.lastHandshakeSentAt = now;
-    if (plane.sendHandshake(peer.slot, created.message, now)) counters.count('initiationsSent');
+    attempt.hurried = false;
+    const sent = peer.endpoint !== null && plane.sendHandshake(peer.slot, created.message, now);
+    const sentElsewhere = this.#context.extension?.initiationSent(peer, created.message, now) ?? false;
+    if (sent || sentElsewhere) counters.count('initiationsSent');
     timersOf(peer).retransmitAt = after(now, REKEY_TIMEOUT_MS + jitterMs(this.#context, REKEY_TIMEOUT_JITTER_MS));
   }
 
@@ -197,6 +223,7 @@ export class Attempts {
     counters.count('attemptsGivenUp');
     const heard = peer.recordedInstant(RecordField.lastAuthenticatedReceive) >= attempt.startedAt;
     this.end(peer);
+    this.#context.extension?.attemptGivenUp(peer, now);
     plane.dropStaged(peer.slot, { unreachable: true }, now);
     if (!heard) this.#sessions.close(peer, now);
     else plane.rearm(peer.slot, REARM_AFTER_FAILURE, now);

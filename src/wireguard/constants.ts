@@ -50,5 +50,16 @@ export const PEERS_MAX = 1_048_576;
 
 // — ours —
 
+/**
+ * Mesh peers only: an initiation goes out this long after our last handshake message when there is a reason to think that it
+ * fares better than the one before (another address, the other end knows us by now). Five times what the other end takes for a flood.
+ */
+export const HURRIED_INTERVAL_MS = 100;
+/**
+ * How long the yielding side of a crossing waits for the other's first packet before it uses its own handshake after all.
+ * A round trip on most paths; a peer that has dropped its own initiation (stock WireGuard) costs us this once.
+ */
+export const CROSSING_HOLD_MS = 300;
+
 /** Sources that the rate limiter remembers. The reference scales with memory; 65,536 IPv6 entries took 6 MB of heap. */
 export const RATE_LIMIT_SOURCES_MAX = 65_536;

@@ -7,6 +7,7 @@ import type { CryptoProvider, DhKey } from '../crypto/provider.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
 import type { EngineCounters } from './counters.ts';
 import type { Deadlines } from './deadlines.ts';
+import type { EngineExtension } from './extension.ts';
 import { type Peer, PeerTimers } from './peer.ts';
 
 /** Our own key; replaced whole when it changes. */
@@ -24,6 +25,8 @@ export interface EngineContext {
   readonly counters: EngineCounters;
   /** Session without real data for this long is closed; Infinity = never. */
   readonly idleTimeoutMs: number;
+  /** The mesh's part; null: a stock WireGuard. */
+  readonly extension: EngineExtension | null;
   identity: Identity | null;
   /** Whether the link is up and the sockets are open: nothing begins while it is not. */
   running: boolean;

@@ -3,7 +3,7 @@
 // wakes it and `close` at the end; the control socket configures it through UapiDevice. Nothing here runs per packet.
 
 import { toHex } from '../base/bytes.ts';
-import { type Instant, NEVER, type WallTime } from '../base/instant.ts';
+import { earliest, type Instant, NEVER, type WallTime } from '../base/instant.ts';
 import type { Endpoint, IpPrefix } from '../base/ip.ts';
 import type { RandomSource } from '../base/prng.ts';
 import type { CryptoProvider, SymmetricKey } from '../crypto/provider.ts';
@@ -22,6 +22,7 @@ import { Attempts } from './attempts.ts';
 import type { EngineContext } from './context.ts';
 import { EngineCounters } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
+import { type EngineExtension, UNKNOWN_ENDPOINT } from './extension.ts';
 import { LoadMonitor } from './load.ts';
 import { resetHandshakes } from './memory.ts';
 import { classify, MessageType } from './messages.ts';
@@ -42,6 +43,8 @@ export interface EngineOptions {
   readonly onLink?: (change: number, mtu: number) => void;
   /** The sockets could not be opened when the link came up; the errno name. */
   readonly onBindFailed?: (errno: string) => void;
+  /** The mesh's part; without it the engine is a stock WireGuard. */
+  readonly extension?: EngineExtension;
 }
 
 const ZERO_KEY_HEX = '0'.repeat(64);
@@ -77,6 +80,7 @@ export class Engine implements UapiDevice<Peer> {
       deadlines: new Deadlines<PeerTimers>(),
       counters: this.counters,
       idleTimeoutMs: options.idleTimeoutMs ?? Number.POSITIVE_INFINITY,
+      extension: options.extension ?? null,
       identity: null,
       running: false,
     };
@@ -102,6 +106,7 @@ export class Engine implements UapiDevice<Peer> {
     for (let i = 0; i < count; i++) this.#handleDescriptor(i * DESCRIPTOR_WORDS, now);
     plane.release(count);
     this.#timers.expire(now);
+    this.#context.extension?.expire(now);
     this.#setDeadline();
     return count > 0;
   }
@@ -142,10 +147,22 @@ export class Engine implements UapiDevice<Peer> {
       case DescriptorKind.rekeyWanted:
         this.#attempts.begin(peer, now);
         break;
+      case DescriptorKind.frame:
+        this.#handleFrame(peer, at);
+        break;
       default:
-        // sendFailed is counted by the plane; STUN and frames are the mesh's, which subscribes to them itself.
+        // sendFailed is counted by the plane; what STUN there is opens firewalls by having been sent.
         break;
     }
+  }
+
+  #handleFrame(peer: Peer, at: number): void {
+    const { plane, extension } = this.#context;
+    if (extension === null) return;
+    const offset = plane.descriptors[at + 2] as number;
+    const frame = plane.slab.subarray(offset, offset + (plane.descriptors[at + 3] as number));
+    const receivedAt = plane.descriptorTimes[(at + 14) / 2] as Instant;
+    extension.frame(peer, frame, this.#messageSource(at), receivedAt);
   }
 
   #handleHandshake(at: number, owner: Peer | undefined, now: Instant): void {
@@ -191,9 +208,11 @@ export class Engine implements UapiDevice<Peer> {
 
   /** The plane is asked, not the descriptor: the peer may have moved on, or been given another endpoint, since. */
   #endpointMoved(peer: Peer, now: Instant): void {
-    const known = peer.endpoint !== null;
-    peer.endpoint = this.#context.plane.endpoint(peer.slot);
-    if (!known) this.#timers.endpointLearned(peer, now);
+    const known = peer.endpoint;
+    const endpoint = this.#context.plane.endpoint(peer.slot);
+    peer.endpoint = endpoint === UNKNOWN_ENDPOINT ? null : endpoint;
+    if (known === null) this.#timers.endpointLearned(peer, now);
+    this.#context.extension?.heard(peer);
   }
 
   // — the link —
@@ -236,11 +255,17 @@ export class Engine implements UapiDevice<Peer> {
 
   /** The earliest deadline of any peer; NEVER while all are idle. */
   nextDeadline(): Instant {
-    return this.#context.deadlines.next();
+    const { deadlines, extension } = this.#context;
+    return extension === null ? deadlines.next() : earliest(deadlines.next(), extension.nextDeadline());
+  }
+
+  /** To be called after a change of the extension's deadline outside `handleWake`. */
+  deadlineChanged(): void {
+    this.#setDeadline();
   }
 
   #setDeadline(): void {
-    const next = this.#context.deadlines.next();
+    const next = this.nextDeadline();
     if (next === this.#deadline && next === NEVER) return;
     this.#deadline = next;
     this.#context.plane.setDeadline(next);
@@ -351,6 +376,7 @@ export class Engine implements UapiDevice<Peer> {
     const peer = new Peer(publicKeyHex, slot, this.#context.plane.record(slot));
     this.#peers.set(publicKeyHex, peer);
     this.#peersBySlot[slot] = peer;
+    if (this.#context.extension !== null) this.#context.plane.setEndpoint(slot, UNKNOWN_ENDPOINT);
     return peer;
   }
 
@@ -381,11 +407,34 @@ export class Engine implements UapiDevice<Peer> {
     peer.presharedKey = unset ? null : (new Uint8Array(key) as SymmetricKey);
   }
 
-  setEndpoint(peer: Peer, endpoint: Endpoint, _now: Instant): void {
+  /** Null only with an extension: it is not known, and packets wait until something shows where the peer is. */
+  setEndpoint(peer: Peer, endpoint: Endpoint | null, _now: Instant): void {
     // A keepalive that could not go anywhere until now is due at once.
     if (peer.endpoint === null && peer.persistentKeepaliveSeconds > 0) peer.persistentKeepaliveChanged = true;
     peer.endpoint = endpoint;
-    this.#context.plane.setEndpoint(peer.slot, endpoint);
+    this.#context.plane.setEndpoint(peer.slot, endpoint ?? this.#unknownEndpoint());
+  }
+
+  #unknownEndpoint(): Endpoint | null {
+    return this.#context.extension === null ? null : UNKNOWN_ENDPOINT;
+  }
+
+  /** A session is wanted; one that works is renewed. Does nothing while the link is down. */
+  begin(peer: Peer, now: Instant): void {
+    this.#attempts.begin(peer, now);
+    this.#setDeadline();
+  }
+
+  /** With an extension: the running attempt's next initiation need not wait for REKEY_TIMEOUT. */
+  hurry(peer: Peer, now: Instant): void {
+    this.#attempts.hurry(peer, now);
+    this.#setDeadline();
+  }
+
+  /** Ends attempt and session and drops what is staged; the peer waits for the next packet as if it had just been added. */
+  flush(peer: Peer, now: Instant): void {
+    this.#quiesce(peer, now);
+    this.#setDeadline();
   }
 
   setPersistentKeepalive(peer: Peer, seconds: number, _now: Instant): void {

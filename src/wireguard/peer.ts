@@ -41,6 +41,8 @@ export interface Attempt {
   pending: PendingInitiation | null;
   /** Keys from a response that crossed an initiation of the peer's: see attempts.ts, `#mustYield`. */
   held: DerivedKeypair | null;
+  /** The next initiation waits out HURRIED_INTERVAL instead of REKEY_TIMEOUT. Never set without an extension. */
+  hurried: boolean;
 }
 
 /** What a finished handshake gives, before it is installed. Owns its keys. */

@@ -48,6 +48,7 @@ export class Sessions {
       timers.idleCloseAt = after(now, this.#context.idleTimeoutMs);
     }
     reschedule(this.#context, peer);
+    this.#context.extension?.peerChanged(peer);
   }
 
   /**
@@ -87,6 +88,7 @@ export class Sessions {
     timers.newHandshakeAt = NEVER;
     reschedule(this.#context, peer);
     this.#context.plane.rearm(peer.slot, Notify.sessionWanted, now);
+    this.#context.extension?.peerChanged(peer);
   }
 
   #works(peer: Peer, derivedAt: Instant, now: Instant): void {
@@ -99,5 +101,6 @@ export class Sessions {
     if (timers.passiveKeepaliveAt === NEVER) notifications |= Notify.answerOwed;
     if (timers.newHandshakeAt === NEVER) notifications |= Notify.answerAwaited;
     this.#context.plane.rearm(peer.slot, notifications, now);
+    this.#context.extension?.sessionWorks(peer, now);
   }
 }
