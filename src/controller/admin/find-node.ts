@@ -1,9 +1,10 @@
-// The node that somebody means: by its number, its name or one of its addresses. A name may consist of digits, and then be
-// another node's number: that is told, not guessed. What nothing matches is answered with names that are near.
+// The node that somebody means: by its number, its name, one of its addresses or its public key. A name may consist of
+// digits, and then be another node's number: that is told, not guessed. What nothing matches is answered with names that
+// are near.
 
 import { parseAddress } from '../../base/ip.ts';
 import { nearNames } from '../../base/near-names.ts';
-import type { NodeId, NodeName } from '../../protocol/values.ts';
+import type { NodeId, NodeName, PublicKeyText } from '../../protocol/values.ts';
 import type { NodeRecord } from '../state/model.ts';
 import type { StateLists } from '../state/state-view.ts';
 import { type ApiFailure, apiFailure } from './api-failure.ts';
@@ -18,7 +19,8 @@ export function findNode(state: StateLists, idOrName: string): NodeRecord {
   const byName = state.nodeByName(wanted as NodeName);
   if (byId !== undefined && byName !== undefined && byId !== byName) throw ambiguous(idOrName, [byId, byName]);
   const address = parseAddress(wanted);
-  const node = byId ?? byName ?? (address === null ? undefined : state.nodeByAddress(address));
+  const byAddress = address === null ? undefined : state.nodeByAddress(address);
+  const node = byId ?? byName ?? byAddress ?? state.nodeByKey(idOrName as PublicKeyText);
   if (node === undefined) throw noSuchNode(state, idOrName);
   return node;
 }
@@ -35,7 +37,7 @@ function noSuchNode(state: StateLists, idOrName: string): ApiFailure {
   const names = Array.from(state.nodes(), ({ name }) => name as string);
   const near = nearNames(idOrName.toLowerCase(), names, NEAR_MAX);
   return apiFailure('notFound', `there is no node ${JSON.stringify(idOrName.slice(0, 64))}`, {
-    why: near.length === 0 ? 'no node has that name, number or address' : `near it there is ${near.join(', ')}`,
+    why: near.length === 0 ? 'no node has that name, number, address or key' : `near it there is ${near.join(', ')}`,
     help: 'warren nodes list shows all of them',
   });
 }
