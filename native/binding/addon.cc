@@ -10,6 +10,7 @@
 
 #include "aead/aead.h"
 #include "binding/napi_util.h"
+#include "binding/os_objects.h"
 #include "binding/plane_object.h"
 #include "os/process.h"
 
@@ -109,10 +110,12 @@ napi_value aead_tier(napi_env env, napi_callback_info) noexcept {
   return aead == nullptr ? null(env) : text(env, aead->tier());
 }
 
-void define(napi_env env, napi_value exports, const char* name, napi_callback callback) noexcept {
-  napi_value function = nullptr;
-  napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function);
-  set(env, exports, name, function);
+bool keep_environment_data(napi_env env) noexcept {
+  auto* data = new EnvironmentData;
+  const auto forget = [](napi_env, void* kept, void*) { delete static_cast<EnvironmentData*>(kept); };
+  if (napi_set_instance_data(env, data, forget, nullptr) == napi_ok) return true;
+  delete data;
+  return false;
 }
 
 }  // namespace
@@ -121,7 +124,9 @@ void define(napi_env env, napi_value exports, const char* name, napi_callback ca
 
 NAPI_MODULE_INIT() {
   using namespace warren::binding;
-  if (!define_plane_class(env)) return raise(env, "the addon's class could not be made");
+  if (!keep_environment_data(env) || !define_plane_class(env) || !define_os(env, exports)) {
+    return raise(env, "the addon's classes could not be made");
+  }
   define(env, exports, "openMemory", open_memory);
   define(env, exports, "openLive", open_live);
   define(env, exports, "dropPrivileges", process_call<warren::drop_capabilities>);

@@ -90,6 +90,12 @@ inline napi_value get(napi_env env, napi_value object, const char* name) noexcep
   return out;
 }
 
+inline void define(napi_env env, napi_value exports, const char* name, napi_callback callback) noexcept {
+  napi_value function = nullptr;
+  napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function);
+  set(env, exports, name, function);
+}
+
 /** `{code, step}`: an expected failure of the operating system, to be explained in TypeScript. */
 inline napi_value failure(napi_env env, int code, const char* step) noexcept {
   napi_value out = nullptr;

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "binding/js_waker.h"
 #include "dataplane/device.h"
 #include "dataplane/live_device.h"
 #include "dataplane/memory_device.h"
@@ -37,25 +38,6 @@ struct SharedMemory {
   std::array<Descriptor, kPollMax> descriptors{};
 };
 
-/** Calls `onWake` once per wake-up: at the end of the call that caused it in memory mode, from the event loop in live mode. */
-class JsWaker final : public Waker {
- public:
-  void wake() noexcept override;
-  /** Memory mode: `callback` is called by `deliver`. */
-  void call_in_place(napi_env env, napi_value callback) noexcept;
-  /** Live mode. False when Node refuses. */
-  bool call_from_loop(napi_env env, napi_value callback) noexcept;
-  void deliver(napi_env env) noexcept;
-  /** Only on the JavaScript thread, after all other threads have ended. */
-  void end(napi_env env) noexcept;
-  void hold_loop(napi_env env, bool hold) noexcept;
-
- private:
-  bool due_ = false;
-  napi_ref callback_ = nullptr;
-  napi_threadsafe_function function_ = nullptr;
-};
-
 struct PlaneObject {
   JsWaker waker;
   std::shared_ptr<SharedMemory> shared = std::make_shared<SharedMemory>();
@@ -70,7 +52,7 @@ struct PlaneObject {
   void close(napi_env env) noexcept;
 };
 
-/** Defines the class and keeps its constructor in the environment's data. */
+/** Defines the class and keeps its constructor in the environment's data, which must be there. */
 bool define_plane_class(napi_env env) noexcept;
 /** A JavaScript object that owns `plane`. */
 napi_value wrap_plane(napi_env env, std::unique_ptr<PlaneObject> plane) noexcept;
@@ -78,6 +60,9 @@ napi_value wrap_plane(napi_env env, std::unique_ptr<PlaneObject> plane) noexcept
 /** What the addon keeps per environment (main thread or worker). */
 struct EnvironmentData {
   napi_ref plane_class = nullptr;
+  napi_ref netlink_class = nullptr;
+  napi_ref clock_watch_class = nullptr;
 };
+EnvironmentData& environment_data(napi_env env) noexcept;
 
 }  // namespace warren::binding

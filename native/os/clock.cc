@@ -61,6 +61,34 @@ void DeadlineTimer::disarm() noexcept {
 
 bool DeadlineTimer::acknowledge() noexcept { return take_count(fd_.get()); }
 
+Result<ClockChangeEvent> ClockChangeEvent::create() noexcept {
+  UniqueFd fd(::timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC));
+  if (!fd) return Error{errno, "create a timer on CLOCK_REALTIME"};
+  ClockChangeEvent event(std::move(fd));
+  if (const int error = event.arm()) return Error{error, "arm the timer on CLOCK_REALTIME"};
+  return event;
+}
+
+int ClockChangeEvent::arm() noexcept {
+  // An instant that does not come: the kernel's ktime_t ends in the year 2262.
+  itimerspec never{};
+  never.it_value.tv_sec = 9'000'000'000;
+  // Told by ECANCELED when the clock was set between the last arming and this one; armed all the same.
+  const int set = ::timerfd_settime(fd_.get(), TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, nullptr);
+  return set == 0 || errno == ECANCELED ? 0 : errno;
+}
+
+bool ClockChangeEvent::acknowledge() noexcept {
+  uint64_t count = 0;
+  ssize_t got;
+  do {
+    got = ::read(fd_.get(), &count, sizeof count);
+  } while (got < 0 && errno == EINTR);
+  const bool changed = got >= 0 || errno == ECANCELED;
+  if (changed) arm();
+  return changed;
+}
+
 Result<WakeEvent> WakeEvent::create() noexcept {
   UniqueFd fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!fd) return Error{errno, "create an eventfd"};

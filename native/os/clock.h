@@ -30,6 +30,25 @@ class DeadlineTimer {
   UniqueFd fd_;
 };
 
+/**
+ * Readable when the wall clock was set or stepped, and when the machine comes back from suspend: the kernel cancels a timer on
+ * CLOCK_REALTIME for both (TFD_TIMER_CANCEL_ON_SET, timerfd_create(2)). Nothing is polled. A clock that NTP slews does not count.
+ */
+class ClockChangeEvent {
+ public:
+  static Result<ClockChangeEvent> create() noexcept;
+
+  int fd() const noexcept { return fd_.get(); }
+  /** Makes the descriptor unreadable again. True when there was a change since. */
+  bool acknowledge() noexcept;
+
+ private:
+  explicit ClockChangeEvent(UniqueFd fd) noexcept : fd_(std::move(fd)) {}
+  /** 0 or errno. */
+  int arm() noexcept;
+  UniqueFd fd_;
+};
+
 /** Wakes a thread that polls. `signal` may be called from any thread and from a signal handler. */
 class WakeEvent {
  public:

@@ -109,12 +109,47 @@ export interface NativePlaneObject {
   status(): NativeStatus;
 }
 
+export interface NativeNetlinkOptions {
+  /** NETLINK_ROUTE = 0. */
+  readonly protocol: number;
+  /** RTMGRP_… of what to hear unasked. */
+  readonly groups: number;
+  /** Wanted; 0 = the system's. */
+  readonly receiveBufferBytes: number;
+}
+
+/** native/binding/os_objects.cc. Does not keep the process alive. */
+export interface NativeNetlink {
+  /** One datagram to the kernel; borrowed. Null when it went out. */
+  send(datagram: Uint8Array): NativeFailure | null;
+  /**
+   * The next datagram, of the kernel and whole; null when none waits. ENOBUFS and EMSGSIZE: datagrams were lost, and what is
+   * known must be asked for again; reading goes on.
+   */
+  receive(): Uint8Array | NativeFailure | null;
+  /** `onReadable` is called once: at once when something waits already. So it is at first; from then on it is asked for. */
+  arm(): void;
+  close(): void;
+}
+
+export interface NativeClockWatch {
+  /** Whether the wall clock was set or the machine slept since the last call; then, and only then, the next change is told. */
+  acknowledge(): boolean;
+  close(): void;
+}
+
 export interface NativeAddon {
   openMemory(options: NativePlaneOptions, onWake: () => void): NativePlaneObject | NativeFailure;
   openLive(options: NativeLiveOptions, onWake: () => void): NativePlaneObject | NativeFailure;
   dropPrivileges(): NativeFailure | null;
   disableCoreDumps(): NativeFailure | null;
   raiseMemlockLimit(): NativeFailure | null;
+  openNetlink(options: NativeNetlinkOptions, onReadable: () => void): NativeNetlink | NativeFailure;
+  watchClock(onChange: () => void): NativeClockWatch | NativeFailure;
+  /** Milliseconds of CLOCK_BOOTTIME: the clock of planes, without a plane. */
+  boottime(): number;
+  /** One datagram to a unix socket, a path's or '@' and an abstract name. Never waits. */
+  unixDatagram(path: string, bytes: Uint8Array): NativeFailure | null;
   /** Null, or why the cipher is not to be used. */
   selfTest(): string | null;
   /** Name of the cipher's implementation that planes get here; null when there is none. */
