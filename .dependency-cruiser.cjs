@@ -134,6 +134,12 @@ module.exports = {
       'Loading the addon is an adapter behind the seam; policy belongs to the protocol.',
     ),
     only(
+      'service-imports-the-addon-alone',
+      inRoom('service'),
+      ['^src/base/', '^src/dataplane/native/addon\\.ts$'],
+      'What every process tells the service manager alike. The one thing it needs of the system is in the addon, whose loader knows nothing of planes; more than that and each process would depend on the others through it.',
+    ),
+    only(
       'path-imports-base',
       inRoom('path'),
       ['^src/base/', PROVIDER],
@@ -154,19 +160,19 @@ module.exports = {
     only(
       'daemon-imports-no-other-process',
       inRoom('daemon'),
-      ['^src/(base|crypto|noise|wireguard|path|mesh|protocol|dataplane)/'],
+      ['^src/(base|crypto|noise|wireguard|path|mesh|protocol|dataplane|service)/'],
       'controller, relay and daemon are processes on different machines: they share protocol, never code of one another; the CLI and the simulator are not theirs to use.',
     ),
     only(
       'controller-imports-no-other-process',
       inRoom('controller'),
-      ['^src/(base|crypto|noise|path|protocol)/'],
+      ['^src/(base|crypto|noise|path|protocol|service)/'],
       'controller, relay and daemon are processes on different machines: they share protocol, never code of one another.',
     ),
     only(
       'relay-imports-no-other-process',
       inRoom('relay'),
-      ['^src/(base|crypto|noise|wireguard|protocol|dataplane)/'],
+      ['^src/(base|crypto|noise|wireguard|protocol|dataplane|service)/'],
       'controller, relay and daemon are processes on different machines: they share protocol, never code of one another. A relay is an engine without a tunnel address.',
     ),
     only(

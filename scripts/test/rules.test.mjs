@@ -83,6 +83,10 @@ describe('dependency rules', () => {
       'src/dataplane/native/a.ts': uses('../../wireguard/b.ts'),
       'src/wireguard/b.ts': leaf,
     },
+    'service-imports-the-addon-alone': {
+      'src/service/a.ts': uses('../dataplane/native/b.ts'),
+      'src/dataplane/native/b.ts': leaf,
+    },
     'path-imports-base': { 'src/path/a.ts': uses('../wireguard/b.ts'), 'src/wireguard/b.ts': leaf },
     'protocol-imports-base': {
       'src/protocol/a.ts': type('../mesh/b.ts'),
