@@ -31,6 +31,16 @@ describe('a peer that was added', () => {
     expect(stateOf(p.bob, p.alice)).toBe('established');
   });
 
+  test('has no retransmission left to wake for once it is connected', () => {
+    const p = pair();
+    p.alice.send(p.bob, 7);
+    p.world.run(40);
+    p.bob.send(p.alice, 8);
+    p.world.run(40);
+    // What is set now belongs to the session: the passive keepalive for bob's packet is the first.
+    expect(p.alice.engine.nextDeadline() - p.world.now).toBeGreaterThan(9_900);
+  });
+
   test('works for IPv6 inside as for IPv4', () => {
     const p = pair();
     p.alice.send(p.bob, 3, { family: 6 });
