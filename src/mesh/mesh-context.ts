@@ -1,0 +1,60 @@
+// What the parts of the mesh engine share, and the two helpers that each of them needs.
+
+import { earliest, NEVER } from '../base/instant.ts';
+import type { Endpoint } from '../base/ip.ts';
+import type { RandomSource } from '../base/prng.ts';
+import type { DataPlane } from '../dataplane/dataplane.ts';
+import type { PunchRequest } from '../protocol/control.ts';
+import type { Candidate, NodeId } from '../protocol/values.ts';
+import type { Deadlines } from '../wireguard/deadlines.ts';
+import type { Engine } from '../wireguard/engine.ts';
+import type { MeshCounters } from './mesh-counters.ts';
+import type { MeshPeer } from './mesh-peer.ts';
+import type { UsableEndpoints } from './usable-endpoints.ts';
+
+export interface Pong {
+  readonly id: NodeId;
+  readonly txid: number;
+  /** From the frame that left (a session that had to be made first is not in it) to the answer. */
+  readonly rttMs: number;
+  /** Where the answer came from. */
+  readonly endpoint: Endpoint;
+  /** Where the peer saw us come from; null when it did not say. */
+  readonly observed: Endpoint | null;
+}
+
+/** What the mesh gives rise to. Called within the calls of MeshEngine; must not call back into it, but for reading. */
+export interface MeshOutputs {
+  /** For the controller to pass on; lost when it is away. */
+  punch(request: PunchRequest): void;
+  pong(pong: Pong): void;
+  /** Something in the statuses is different. May come often: remember it, and read them later. */
+  changed(): void;
+  /** Where a peer sees us, when that is news: a candidate of kind `observed`. */
+  observed(seen: { readonly id: NodeId; readonly endpoint: Endpoint }): void;
+}
+
+export interface MeshContext {
+  readonly engine: Engine;
+  readonly plane: DataPlane;
+  readonly random: RandomSource;
+  readonly outputs: MeshOutputs;
+  readonly counters: MeshCounters;
+  readonly deadlines: Deadlines<MeshPeer>;
+  readonly usable: UsableEndpoints;
+  /** Ours. */
+  localCandidates: readonly Candidate[];
+}
+
+/** To be called after any change of the peer's deadlines. */
+export function reschedule(context: MeshContext, mesh: MeshPeer): void {
+  const { meeting } = mesh;
+  context.deadlines.schedule(mesh, meeting === null ? NEVER : earliest(meeting.repeatAt, meeting.probeAt));
+}
+
+/** Uniform in 0 … 2^32 − 1. */
+export function drawTxid(context: MeshContext): number {
+  const bytes = new Uint8Array(4);
+  context.random(bytes);
+  return new DataView(bytes.buffer).getUint32(0);
+}

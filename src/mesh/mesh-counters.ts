@@ -1,0 +1,31 @@
+// What the mesh engine counts: network input that came to nothing, by reason, and what it did. Never logged one by one.
+
+export const MESH_COUNTERS = [
+  'initiationsElsewhere', // copies that went to candidates beside the endpoint
+  'punchesSent',
+  'punchesAnswered',
+  'punchesParked', // of a node that the netmap does not know yet
+  'punchesLimited',
+  'indicationsSent',
+  'pingsSent',
+  'pingsAnswered',
+  'pingsLimited',
+  'pongsMatched',
+  'pongsUnexpected',
+  'framesUnknown', // of a kind or version that is not known
+  'framesMalformed',
+  'probesFailed', // a session was silent when it should have answered: a new attempt
+  'peersUnattached', // records that cannot be peers: our own key, a key twice, too many
+] as const;
+export type MeshCounter = (typeof MESH_COUNTERS)[number];
+
+export class MeshCounters {
+  readonly counts: Record<MeshCounter, number> = Object.fromEntries(MESH_COUNTERS.map((name) => [name, 0])) as Record<
+    MeshCounter,
+    number
+  >;
+
+  count(name: MeshCounter): void {
+    this.counts[name]++;
+  }
+}

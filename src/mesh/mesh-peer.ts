@@ -1,0 +1,77 @@
+// One peer of the mesh: its record in the netmap, the engine's peer, and what is remembered of meeting it, made when the
+// first attempt, punch or ping needs it. Data only; meeting.ts and pings.ts act on it.
+
+import { type Instant, NEVER } from '../base/instant.ts';
+import type { Endpoint } from '../base/ip.ts';
+import type { NetmapNode } from '../protocol/netmap.ts';
+import type { Candidate } from '../protocol/values.ts';
+import type { Scheduled } from '../wireguard/deadlines.ts';
+import type { Peer } from '../wireguard/peer.ts';
+
+export class MeshPeer implements Scheduled {
+  heapIndex = -1;
+  dueAt: Instant = NEVER;
+
+  /** The newest record; another key is another MeshPeer. */
+  node: NetmapNode;
+  /** Null: it could not be made a peer (`unattached` says why). */
+  peer: Peer | null = null;
+  unattached: 'ownKey' | 'duplicateKey' | 'tooMany' | null = null;
+  /** The engine's endpoint was heard from; until then it is a guess. */
+  proven = false;
+  meeting: MeetingState | null = null;
+  pings: PingState | null = null;
+
+  constructor(node: NetmapNode) {
+    this.node = node;
+  }
+}
+
+export interface MeetingState {
+  /** When the first initiation of the running attempt went out; null = none runs or none has gone out. */
+  attemptAt: Instant | null;
+  /** The attempt goes to every candidate, although a session may seem alive. */
+  wide: boolean;
+  /** The one early repetition inside an attempt. */
+  repeatAt: Instant;
+  /** Of the last punch of this attempt; null once its reply has been acted upon. */
+  punchTxid: number | null;
+  /** The next initiation is due to a reply: it needs no punch of its own. */
+  replied: boolean;
+  /** From punches; newer than the netmap's until that changes. */
+  punched: readonly Candidate[];
+  lastPunchAt: Instant;
+  /** Something authenticated has to come in from `probeSince` on, until `probeAt`. */
+  probeSince: Instant;
+  probeAt: Instant;
+  /** The last attempt came to nothing, and no session has worked since. */
+  gaveUp: boolean;
+}
+
+export interface PingState {
+  /** Wait for a session. */
+  waiting: { readonly txid: number; readonly bytes: number }[];
+  /** Tokens for answering, and when they were counted. */
+  tokens: number;
+  tokensAt: Instant;
+  /** Where it saw us last. */
+  observed: Endpoint | null;
+}
+
+const LONG_AGO = Number.NEGATIVE_INFINITY as Instant;
+
+export function meetingOf(mesh: MeshPeer): MeetingState {
+  mesh.meeting ??= {
+    attemptAt: null,
+    wide: false,
+    repeatAt: NEVER,
+    punchTxid: null,
+    replied: false,
+    punched: [],
+    lastPunchAt: LONG_AGO,
+    probeSince: LONG_AGO,
+    probeAt: NEVER,
+    gaveUp: false,
+  };
+  return mesh.meeting;
+}

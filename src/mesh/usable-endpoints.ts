@@ -1,0 +1,92 @@
+// Which addresses of others are worth a datagram. What a peer or the controller says of addresses is taken with care: one
+// inside the mesh would lead the tunnel into itself, a multicast or broadcast address would make us a multiplier, and
+// loopback is a way to other nodes only where all of them are on one machine.
+
+import {
+  type Endpoint,
+  endpointParts,
+  type IpAddress,
+  type IpPrefix,
+  parseAddressBytes,
+  prefixParts,
+} from '../base/ip.ts';
+import { CANDIDATES_MAX, type Candidate } from '../protocol/values.ts';
+
+interface Prefix {
+  readonly bytes: Uint8Array;
+  readonly length: number;
+}
+
+export class UsableEndpoints {
+  #inside: readonly Prefix[] = [];
+  #own: ReadonlySet<Endpoint> = new Set();
+  #loopback = false;
+
+  /** The mesh's own ranges. */
+  setInside(prefixes: readonly IpPrefix[]): void {
+    this.#inside = prefixes.map((prefix) => prefixParts(prefix));
+  }
+
+  /** Where we are ourselves. */
+  setOwn(candidates: readonly Candidate[]): void {
+    this.#own = new Set(candidates.map(({ endpoint }) => endpoint));
+    this.#loopback = candidates.some(({ endpoint }) => isLoopback(bytesOf(endpointParts(endpoint).address)));
+  }
+
+  isOwn(endpoint: Endpoint): boolean {
+    return this.#own.has(endpoint);
+  }
+
+  isUsable(endpoint: Endpoint): boolean {
+    const { address, scopeId } = endpointParts(endpoint);
+    const bytes = bytesOf(address);
+    if (scopeId !== 0 || bytes.length === 0 || !isUnicast(bytes)) return false;
+    if (isLoopback(bytes) && !this.#loopback) return false;
+    return !this.#inside.some((prefix) => isWithin(bytes, prefix));
+  }
+
+  first(candidates: readonly Candidate[]): Endpoint | null {
+    return candidates.find(({ endpoint }) => this.isUsable(endpoint))?.endpoint ?? null;
+  }
+
+  /** Usable ones of the lists, in order, each endpoint once, at most CANDIDATES_MAX. */
+  choose(...lists: readonly (readonly Candidate[])[]): Candidate[] {
+    const seen = new Set<Endpoint>();
+    const chosen: Candidate[] = [];
+    for (const list of lists) {
+      for (const candidate of list) {
+        if (chosen.length >= CANDIDATES_MAX) return chosen;
+        if (seen.has(candidate.endpoint) || !this.isUsable(candidate.endpoint)) continue;
+        seen.add(candidate.endpoint);
+        chosen.push(candidate);
+      }
+    }
+    return chosen;
+  }
+}
+
+function bytesOf(address: IpAddress): Uint8Array {
+  return parseAddressBytes(address) ?? new Uint8Array(0);
+}
+
+function isUnicast(bytes: Uint8Array): boolean {
+  const first = bytes[0] as number;
+  if (bytes.length === 4) return first !== 0 && first < 224;
+  // Unspecified, multicast and link-local: the last means nothing without its interface.
+  if (first === 0xff || (first === 0xfe && ((bytes[1] as number) & 0xc0) === 0x80)) return false;
+  return bytes.some((byte) => byte !== 0);
+}
+
+function isLoopback(bytes: Uint8Array): boolean {
+  if (bytes.length === 4) return bytes[0] === 127;
+  return bytes[15] === 1 && bytes.subarray(0, 15).every((byte) => byte === 0);
+}
+
+function isWithin(bytes: Uint8Array, prefix: Prefix): boolean {
+  if (bytes.length !== prefix.bytes.length) return false;
+  for (let bit = 0; bit < prefix.length; bit += 8) {
+    const mask = (0xff00 >> Math.min(8, prefix.length - bit)) & 255;
+    if ((((bytes[bit / 8] as number) ^ (prefix.bytes[bit / 8] as number)) & mask) !== 0) return false;
+  }
+  return true;
+}
