@@ -7,7 +7,7 @@ import type { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import type { WallTime } from '../base/instant.ts';
-import { nodeProvider } from '../crypto/node.ts';
+import { createHostProvider } from '../crypto/node-and-sodium.ts';
 import { type DataPlane, LinkChange } from '../dataplane/dataplane.ts';
 import { Engine } from '../wireguard/engine.ts';
 import type { Peer } from '../wireguard/peer.ts';
@@ -71,7 +71,7 @@ export class WgHost {
     this.#ifname = ifname;
     this.#engine = new Engine({
       plane: this.#plane,
-      crypto: nodeProvider,
+      crypto: createHostProvider(),
       random: (out) => {
         getRandomValues(out);
       },
