@@ -9,19 +9,21 @@ import type { CryptoProvider } from './provider.ts';
 export function createHostProvider(onLoaded: (loaded: boolean) => void = () => undefined): CryptoProvider {
   let xchacha: CryptoProvider = nodeProvider;
   let asked = false;
-  const load = async (): Promise<void> => {
-    try {
-      const { createSodiumProvider } = await import('./sodium.ts');
-      xchacha = await createSodiumProvider();
-      onLoaded(true);
-    } catch {
-      onLoaded(false);
-    }
+  const load = (): void => {
+    import('./sodium.ts')
+      .then(({ createSodiumProvider }) => createSodiumProvider())
+      .then(
+        (sodium) => {
+          xchacha = sodium;
+          onLoaded(true);
+        },
+        () => onLoaded(false),
+      );
   };
   const fastest = (): CryptoProvider => {
     if (!asked) {
       asked = true;
-      void load();
+      load();
     }
     return xchacha;
   };
