@@ -1,4 +1,5 @@
-// Three projects. `unit` is everything that needs no network of its own and may run in parallel. `interop` makes network
+// Four projects. `unit` is everything that needs no network of its own and may run in parallel. `store` are the databases:
+// it starts a PostgreSQL server, which refuses to be root, and so runs outside of user namespaces. `interop` makes network
 // namespaces, drives other WireGuards and waits for real timers: long limits, two files at a time, so that the rekeying
 // that takes two minutes passes beside the others. `timing` are those of them that measure, one by one and after all else.
 
@@ -25,6 +26,15 @@ export default defineConfig({
           pool: 'forks',
           testTimeout: 30_000,
           hookTimeout: 30_000,
+        },
+      },
+      {
+        test: {
+          name: 'store',
+          include: ['test/store/**/*.test.ts'],
+          pool: 'forks',
+          testTimeout: 30_000,
+          hookTimeout: 60_000,
         },
       },
       {
