@@ -1,6 +1,7 @@
 // Boottime, the deadline timer and the wake-up.
 #include "os/clock.h"
 
+#include <sys/timex.h>
 #include <time.h>
 
 #include <cmath>
@@ -78,6 +79,38 @@ TEST("a wake-up crosses threads, and many are one") {
   CHECK(wake.drain());
   CHECK(!wake.drain());
   CHECK(!is_ready(wake.fd()));
+}
+
+TEST("a clock that nobody sets is quiet") {
+  ClockChangeEvent change = must(ClockChangeEvent::create());
+  CHECK(!is_ready(change.fd()));
+  CHECK(!change.acknowledge());
+}
+
+/** Steps the wall clock of the machine by a nanosecond: the least that counts, and nothing that anybody sees. */
+void step_clock(long nanoseconds) {
+  timex step{};
+  step.modes = ADJ_SETOFFSET | ADJ_NANO;
+  step.time.tv_sec = nanoseconds < 0 ? -1 : 0;
+  step.time.tv_usec = nanoseconds < 0 ? 1'000'000'000 + nanoseconds : nanoseconds;
+  CHECK(::clock_adjtime(CLOCK_REALTIME, &step) >= 0);
+}
+
+// Only when it is asked for: until its next measurement NTP counts a clock that was stepped as not synchronized.
+TEST("a clock that is set is told, each time") {
+  const char* const asked = std::getenv("WARREN_TEST_STEP_CLOCK");
+  if (asked == nullptr || std::strcmp(asked, "1") != 0) {
+    std::fprintf(stderr, "left out: WARREN_TEST_STEP_CLOCK=1 steps the clock by a nanosecond and back (needs CAP_SYS_TIME)\n");
+    return;
+  }
+  ClockChangeEvent change = must(ClockChangeEvent::create());
+  for (const long nanoseconds : {1L, -1L, 1L, -1L}) {
+    step_clock(nanoseconds);
+    await_ready(change.fd());
+    CHECK(change.acknowledge());
+    CHECK(!is_ready(change.fd()));
+    CHECK(!change.acknowledge());
+  }
 }
 
 }  // namespace
