@@ -11,12 +11,26 @@ import {
   helpText,
   UsageError,
 } from './command.ts';
+import { auditCommand } from './commands/audit.ts';
+import { completionCommand } from './commands/completion.ts';
+import { keysCommand } from './commands/keys.ts';
+import { nodesCommand } from './commands/nodes.ts';
 import { showCommand } from './commands/show.ts';
+import { tokensCommand } from './commands/tokens.ts';
 import { versionCommand } from './commands/version.ts';
 import { backgroundWgCommand, foregroundWgCommand } from './commands/wg.ts';
 import { packageVersion } from './package-version.ts';
 
-const COMMANDS: readonly Command[] = [foregroundWgCommand, showCommand, versionCommand];
+const COMMANDS: readonly Command[] = [
+  keysCommand,
+  nodesCommand,
+  tokensCommand,
+  auditCommand,
+  foregroundWgCommand,
+  showCommand,
+  completionCommand(() => COMMANDS),
+  versionCommand,
+];
 
 /** `argv`: without `node` and the program's path. `program`: `warren` or `warren-wg`. Resolves to the exit code. */
 export async function main(argv: readonly string[], program: string, io: CliIo = processIo(argv)): Promise<number> {
