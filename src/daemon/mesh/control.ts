@@ -1,0 +1,38 @@
+// What the mesh node wants of its connection to the controller. control-link.ts of the daemon is it over WebSocket and Noise;
+// tests say themselves what the controller says.
+
+import type { CloseReason, ControlOutputs, ControlStart, ControlStatus } from '../../mesh/control-client.ts';
+import type { PunchRequest } from '../../protocol/control.ts';
+import type { Candidate, PublicKeyText } from '../../protocol/values.ts';
+
+export interface Control {
+  start(start: ControlStart): void;
+  /** Resolves when what was said has left, or could not within a second. */
+  stop(goodbye: 'down' | 'logout' | null): Promise<void>;
+  setCandidates(candidates: readonly Candidate[], listenPort: number): void;
+  networkChanged(): void;
+  punch(request: PunchRequest): boolean;
+  resync(): void;
+  rotateKey(publicKey: PublicKeyText): boolean;
+  nextKeyPersisted(publicKey: PublicKeyText): void;
+  status(): ControlStatus;
+  /** Why the last connection ended or was not made; null while one is there, or none was tried. */
+  lastClose(): CloseReason | null;
+}
+
+/** What of the control client's outputs is for the mesh node. None may call back into Control. */
+export type ControlEvents = Pick<
+  ControlOutputs,
+  'welcome' | 'snapshot' | 'delta' | 'punch' | 'persistNextKey' | 'keySwitched' | 'nextKeyRefused' | 'changed'
+>;
+
+export interface ControlSettings {
+  readonly url: string;
+  /** 43 characters, base64url. */
+  readonly controllerKey: string;
+  /** A fresh copy of the secret, owned and zeroed by whoever asks; `next` while a rotation runs. */
+  readonly privateKey: (which: 'current' | 'next') => Uint8Array;
+  readonly events: ControlEvents;
+}
+
+export type OpenControl = (settings: ControlSettings) => Control;

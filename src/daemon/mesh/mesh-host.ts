@@ -1,0 +1,485 @@
+// The daemon behind its local API: which network this machine belongs to, whether it is wanted up, and the node that runs when it
+// is. What is remembered is on the disk before anyone is told. What is asked at the same time is done one after another.
+
+import { getRandomValues } from 'node:crypto';
+import { hostname as systemHostname } from 'node:os';
+import type { WallTime } from '../../base/instant.ts';
+import { nodeProvider } from '../../crypto/node.ts';
+import type { SavedNetmap } from '../../mesh/netmap.ts';
+import { type JoinLink, parseJoinLink } from '../../protocol/join-link.ts';
+import type {
+  DaemonState,
+  PingLine,
+  PingRequest,
+  Problem,
+  Status,
+  UpLine,
+  UpRequest,
+} from '../../protocol/local-api.ts';
+import { HOSTNAME_LENGTH_MAX, type PublicKeyText } from '../../protocol/values.ts';
+import type { Log } from '../log.ts';
+import type { OpenControl } from './control.ts';
+import type { HostNetwork } from './host-network.ts';
+import type { LocalBackend, PeerFilter } from './local-api-server.ts';
+import { MeshNode, publicKeyText, type WatchClock } from './mesh-node.ts';
+import { type NetmapSealing, NetmapStore } from './netmap-store.ts';
+import { keyBytes, type NodeFile, newPrivateKey } from './node-file.ts';
+import { findPeer } from './peer-lookup.ts';
+import { Pinger } from './pinger.ts';
+import { ProblemError, toProblem } from './problem-error.ts';
+import { badJoinLink, linkWithoutSecret, notConfigured, otherNetwork, timedOut } from './problems.ts';
+import type { StateDirectory } from './state-directory.ts';
+import { statusOf } from './status-view.ts';
+import type { CreatePlane } from './tunnel.ts';
+
+/** A node that could not begin (port taken, no TUN) is tried again after this long while it is wanted up. */
+const BEGIN_AGAIN_MS = 5000;
+/** How long a logout looks for the controller before the keys go anyway. */
+const LOGOUT_LIMIT_MS = 3000;
+
+export interface MeshHostOptions {
+  readonly version: string;
+  readonly ifname: string;
+  /** 0 = a random one that is kept. */
+  readonly port: number;
+  readonly idleTimeoutMs: number;
+  readonly state: StateDirectory;
+  readonly network: HostNetwork;
+  readonly createPlane: CreatePlane;
+  readonly openControl: OpenControl;
+  readonly watchClock: WatchClock;
+  readonly sealing: NetmapSealing;
+  readonly log: Log;
+}
+
+export class MeshHost implements LocalBackend {
+  readonly #options: MeshHostOptions;
+  readonly #netmaps: NetmapStore;
+  readonly #listeners = new Set<() => void>();
+  #file: NodeFile | null;
+  #node: MeshNode | null = null;
+  /** Why there is no node although one is wanted. */
+  #beginProblem: Problem | null = null;
+  #again: NodeJS.Timeout | null = null;
+  #doing: Promise<unknown> = Promise.resolve();
+  #closed = false;
+
+  /** Reads what is remembered. Throws a ProblemError when it cannot be read. */
+  constructor(options: MeshHostOptions) {
+    this.#options = options;
+    this.#file = options.state.readNode();
+    this.#netmaps = new NetmapStore(options.state, options.sealing, options.log);
+  }
+
+  /** Goes up when that was wanted last. What goes wrong then is in the status. */
+  async resume(): Promise<void> {
+    if (this.#file?.wanted !== 'up') return;
+    await this.#inTurn(() => this.#begin().catch((error: unknown) => this.#beginFailed(error)));
+  }
+
+  /** Everything ends; what is wanted stays as it was. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#end(null);
+  }
+
+  // — LocalBackend —
+
+  status(filter: PeerFilter): Status {
+    const file = this.#file;
+    const key = file === null ? null : keyBytes(file.privateKey);
+    const dh = key === null ? null : nodeProvider.importPrivateKey(key);
+    try {
+      return statusOf(
+        {
+          version: this.#options.version,
+          state: this.#state,
+          problem: this.#problem,
+          warnings: [],
+          node: this.#node,
+          publicKey: dh?.publicKey ?? null,
+          controllerUrl: file?.controller.url ?? null,
+        },
+        filter,
+      );
+    } finally {
+      key?.fill(0);
+      dh?.wipe();
+    }
+  }
+
+  onChange(listener: () => void): () => void {
+    const entry = (): void => listener();
+    this.#listeners.add(entry);
+    return () => this.#listeners.delete(entry);
+  }
+
+  async up(request: UpRequest, tell: (line: UpLine) => void, signal: AbortSignal): Promise<void> {
+    await this.#inTurn(() => this.#goUp(request));
+    await this.#untilUp(request.timeoutMs, tell, signal);
+  }
+
+  down(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#file === null) return;
+      await this.#end('down');
+      await this.#remember({ ...this.#file, wanted: 'down' });
+    });
+  }
+
+  logout(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#file === null) throw new ProblemError(notConfigured());
+      if (this.#file.joined) await this.#sayLogout();
+      await this.#end('logout');
+      await this.#netmaps.forget();
+      await this.#options.state.destroy();
+      this.#file = null;
+      this.#beginProblem = null;
+      this.#changed();
+    });
+  }
+
+  async ping(request: PingRequest, tell: (line: PingLine) => void, signal: AbortSignal): Promise<void> {
+    const node = this.#running();
+    const { node: peer, self } = findPeer(node.mesh.netmap, request.peer);
+    if (self) throw new ProblemError(ourselves(peer.name));
+    await new Pinger(node, peer, request, tell).run(signal);
+  }
+
+  flush(name: string): { readonly name: string; readonly closed: boolean } {
+    const node = this.#running();
+    const { node: peer, self } = findPeer(node.mesh.netmap, name);
+    if (self) throw new ProblemError(ourselves(peer.name));
+    const now = node.now();
+    const closed = node.mesh.status(peer.id, now)?.state !== 'idle';
+    node.mesh.flushPeer(peer.id, now);
+    this.#changed();
+    return { name: peer.name, closed };
+  }
+
+  #running(): MeshNode {
+    if (this.#node !== null) return this.#node;
+    throw new ProblemError(this.#problem ?? (this.#file === null ? notConfigured() : isDown()));
+  }
+
+  // — what it is —
+
+  get #state(): DaemonState {
+    if (this.#file === null) return 'unconfigured';
+    if (this.#node !== null) return this.#node.state;
+    if (this.#beginProblem !== null) return 'failed';
+    return this.#file.wanted === 'down' ? 'down' : 'starting';
+  }
+
+  get #problem(): Problem | null {
+    return this.#node === null ? this.#beginProblem : this.#node.problem;
+  }
+
+  // — up —
+
+  async #goUp(request: UpRequest): Promise<void> {
+    const before = this.#file;
+    const next = request.joinLink === null ? resumed(before, request) : joining(before, request.joinLink, request);
+    const rebegin = this.#node === null || this.#node.problem !== null || !sameMembership(before, next);
+    if (!rebegin) return;
+    await this.#end(null);
+    // On the disk before the controller hears of the key: one that is let in and then forgotten is a member for nothing.
+    await this.#remember(next);
+    try {
+      await this.#begin();
+    } catch (error) {
+      this.#beginFailed(error);
+      throw error;
+    }
+  }
+
+  async #begin(): Promise<void> {
+    const file = this.#file;
+    if (file === null || this.#closed) return;
+    const { state, ifname, idleTimeoutMs, network, createPlane, openControl, watchClock, log } = this.#options;
+    const fixed = this.#options.port !== 0;
+    const saved = file.joined ? this.#netmaps.read(file) : null;
+    const node = new MeshNode({
+      ifname,
+      port: fixed ? this.#options.port : (state.readSettings()?.listenPort ?? 0),
+      portMayChange: !fixed,
+      controllerUrl: file.controller.url,
+      controllerKey: file.controller.key,
+      start: {
+        hostname: file.hostname ?? defaultHostname(),
+        authKey: file.authKey,
+        nextKey: publicKeyOf(file.nextPrivateKey),
+      },
+      saved,
+      createPlane,
+      engine: {
+        crypto: nodeProvider,
+        random: (out) => {
+          getRandomValues(out);
+        },
+        wallClock: () => Date.now() as WallTime,
+        idleTimeoutMs,
+      },
+      openControl,
+      watchClock,
+      network,
+      log,
+      privateKey: (which) => this.#secret(which),
+      events: {
+        changed: () => this.#changed(),
+        joined: () => this.#joined(),
+        netmapChanged: () => this.#netmaps.save(() => this.#toSave()),
+        lockedOut: () => this.#later(() => this.#netmaps.forget()),
+        portChosen: (port) => {
+          if (!fixed) this.#later(() => state.writeSettings({ format: 1, listenPort: port }));
+        },
+        persistNextKey: (key) => this.#later(() => Promise.resolve(this.#node?.control.nextKeyPersisted(key))),
+        keySwitched: () => this.#keySwitched(),
+        nextKeyRefused: () => this.#rememberLater((now) => ({ ...now, nextPrivateKey: null })),
+      },
+    });
+    this.#node = node;
+    this.#beginProblem = null;
+    this.#changed();
+    await node.start();
+  }
+
+  #beginFailed(error: unknown): void {
+    this.#beginProblem = toProblem(error);
+    if (!(error instanceof ProblemError)) this.#options.log.error('the node cannot begin', { why: String(error) });
+    else this.#options.log.error(this.#beginProblem.message, { why: this.#beginProblem.why });
+    this.#changed();
+    this.#again = setTimeout(() => {
+      this.#again = null;
+      if (this.#node === null && !this.#closed) {
+        this.#inTurn(() => this.#begin().catch((again: unknown) => this.#beginFailed(again)));
+      }
+    }, BEGIN_AGAIN_MS);
+    this.#again.unref();
+  }
+
+  /** Tells what is going on until the node is up or a person is needed. The node goes on when nobody waits any more. */
+  #untilUp(timeoutMs: number, tell: (line: UpLine) => void, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      let told = '';
+      let limit: NodeJS.Timeout | null = null;
+      const finish = (line: UpLine | null): void => {
+        stop();
+        if (limit !== null) clearTimeout(limit);
+        signal.removeEventListener('abort', gone);
+        if (line !== null) tell(line);
+        resolve();
+      };
+      const gone = (): void => finish(null);
+      const look = (): void => {
+        const node = this.#node;
+        const problem = this.#problem;
+        if (node === null || problem !== null) {
+          finish({ type: 'error', problem: problem ?? (this.#file === null ? notConfigured() : isDown()) });
+        } else if (isSettled(node)) {
+          finish({ type: 'done', status: this.status({ kind: 'none' }) });
+        } else if (node.progress.message !== told) {
+          told = node.progress.message;
+          tell({ type: 'progress', ...node.progress });
+        }
+      };
+      const stop = this.onChange(look);
+      signal.addEventListener('abort', gone, { once: true });
+      limit = setTimeout(() => {
+        const node = this.#node;
+        const problem = node?.connectionProblem ?? timedOut(timeoutMs / 1000, node?.progress.message ?? 'it is not up');
+        finish({ type: 'error', problem });
+      }, timeoutMs);
+      if (signal.aborted) gone();
+      else look();
+    });
+  }
+
+  // — down —
+
+  async #end(goodbye: 'down' | 'logout' | null): Promise<void> {
+    if (this.#again !== null) clearTimeout(this.#again);
+    this.#again = null;
+    this.#beginProblem = null;
+    const node = this.#node;
+    if (node === null) return;
+    const latest = this.#toSave();
+    this.#node = null;
+    await node.stop(goodbye);
+    if (latest === null || goodbye === 'logout') return this.#changed();
+    this.#netmaps.save(() => latest);
+    await this.#netmaps.flush();
+    this.#changed();
+  }
+
+  /** A node that is down, or has no connection, looks for the controller for a moment: the others should hear of it. */
+  async #sayLogout(): Promise<void> {
+    try {
+      if (this.#node === null) await this.#begin();
+    } catch {
+      // Without an interface it leaves silently.
+      return;
+    }
+    const connected = (): boolean => {
+      const status = this.#node?.control.status();
+      return (
+        status === undefined || status.state === 'connected' || status.step === 'failed' || status.step === 'backoff'
+      );
+    };
+    await new Promise<void>((resolve) => {
+      const limit = setTimeout(() => finish(), LOGOUT_LIMIT_MS);
+      const stop = this.onChange(() => {
+        if (connected()) finish();
+      });
+      const finish = (): void => {
+        clearTimeout(limit);
+        stop();
+        resolve();
+      };
+      if (connected()) finish();
+    });
+  }
+
+  // — what is remembered —
+
+  #joined(): void {
+    const file = this.#file;
+    if (file === null || (file.joined && file.authKey === null)) return;
+    this.#rememberLater((now) => ({ ...now, joined: true, authKey: null }));
+  }
+
+  #keySwitched(): void {
+    this.#rememberLater((now) => {
+      if (now.nextPrivateKey === null) return now;
+      return { ...now, privateKey: now.nextPrivateKey, nextPrivateKey: null };
+    });
+  }
+
+  #toSave(): { readonly file: NodeFile; readonly netmap: SavedNetmap } | null {
+    const file = this.#file;
+    const netmap = this.#node?.lockedOut === false ? this.#node.mesh.netmap.save() : null;
+    return file === null || netmap === null ? null : { file, netmap };
+  }
+
+  async #remember(file: NodeFile): Promise<void> {
+    this.#file = file;
+    await this.#options.state.writeNode(file);
+    this.#changed();
+  }
+
+  /** From within a call of the node: in memory at once, on the disk soon. */
+  #rememberLater(change: (file: NodeFile) => NodeFile): void {
+    if (this.#file === null) return;
+    const file = change(this.#file);
+    this.#file = file;
+    this.#later(() => this.#options.state.writeNode(file));
+  }
+
+  #later(work: () => Promise<unknown>): void {
+    work().catch((error: unknown) => {
+      const { message, why } = toProblem(error);
+      this.#options.log.error(message, { why });
+    });
+  }
+
+  #secret(which: 'current' | 'next'): Uint8Array {
+    const file = this.#file;
+    const text = which === 'next' ? file?.nextPrivateKey : file?.privateKey;
+    if (text === undefined || text === null) throw new Error(`there is no ${which} key`);
+    return keyBytes(text);
+  }
+
+  /** One at a time, in the order in which they were asked for. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#doing.then(work, work);
+    this.#doing = done.catch(() => undefined);
+    return done;
+  }
+
+  #changed(): void {
+    for (const listener of [...this.#listeners]) listener();
+  }
+}
+
+/** Up, and with the controller as far as it will get for now. */
+function isSettled(node: MeshNode): boolean {
+  if (node.state !== 'up') return false;
+  const { state, step } = node.control.status();
+  return state === 'connected' || step === 'backoff';
+}
+
+function resumed(file: NodeFile | null, { hostname }: UpRequest): NodeFile {
+  if (file === null) throw new ProblemError(notConfigured());
+  return { ...file, wanted: 'up', hostname: hostname ?? file.hostname };
+}
+
+function joining(before: NodeFile | null, text: string, { hostname }: UpRequest): NodeFile {
+  const parsed = parseJoinLink(text);
+  if (!parsed.ok) throw new ProblemError(badJoinLink(parsed.reason));
+  const { link } = parsed;
+  if (before?.joined === true) {
+    if (before.controller.key !== link.controllerKey) throw new ProblemError(otherNetwork(before.controller.url));
+    return { ...before, ...membershipOf(link), wanted: 'up', hostname: hostname ?? before.hostname };
+  }
+  if (link.authKey === null) throw new ProblemError(linkWithoutSecret());
+  return {
+    format: 1,
+    privateKey: before?.privateKey ?? newPrivateKey(),
+    nextPrivateKey: null,
+    joined: false,
+    wanted: 'up',
+    hostname,
+    ...membershipOf(link),
+  };
+}
+
+function membershipOf(link: JoinLink): Pick<NodeFile, 'controller' | 'authKey'> {
+  return { controller: { url: link.url, key: link.controllerKey }, authKey: link.authKey };
+}
+
+function sameMembership(before: NodeFile | null, next: NodeFile): boolean {
+  return (
+    before !== null &&
+    before.privateKey === next.privateKey &&
+    before.controller.url === next.controller.url &&
+    before.controller.key === next.controller.key &&
+    before.hostname === next.hostname &&
+    before.wanted === next.wanted &&
+    (before.authKey === next.authKey || before.joined)
+  );
+}
+
+function defaultHostname(): string {
+  const name = systemHostname().slice(0, HOSTNAME_LENGTH_MAX);
+  return name === '' ? 'node' : name;
+}
+
+function publicKeyOf(privateKey: string | null): PublicKeyText | null {
+  if (privateKey === null) return null;
+  const secret = keyBytes(privateKey);
+  const key = nodeProvider.importPrivateKey(secret);
+  const text = publicKeyText(key.publicKey);
+  secret.fill(0);
+  key.wipe();
+  return text;
+}
+
+function isDown(): Problem {
+  return {
+    code: 'notConfigured',
+    message: 'this machine is disconnected',
+    why: 'it was told to stay out of its network',
+    help: 'connect: warren up',
+  };
+}
+
+function ourselves(name: string): Problem {
+  return {
+    code: 'unknownPeer',
+    message: `${name} is this machine`,
+    why: 'there is no tunnel to oneself',
+    help: 'name another one: warren status',
+  };
+}

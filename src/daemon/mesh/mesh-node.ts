@@ -1,0 +1,546 @@
+// One node while it is wanted up: tunnel, controller and interface held together. Opens the tunnel and the connection at the same
+// time, gives the interface its addresses as soon as they are known and do no harm, follows changes of the machine's network,
+// and makes the tunnel again when somebody deletes it. Starting, stopping and files are mesh-host.ts.
+
+import { toBase64 } from '../../base/bytes.ts';
+import type { Instant } from '../../base/instant.ts';
+import type { IpAddress, IpPrefix } from '../../base/ip.ts';
+import type { ControlStart } from '../../mesh/control-client.ts';
+import type { Pong } from '../../mesh/mesh-engine.ts';
+import type { SavedNetmap } from '../../mesh/netmap.ts';
+import type { Delta, Snapshot, Welcome } from '../../protocol/control.ts';
+import type { DaemonState, Problem } from '../../protocol/local-api.ts';
+import type { Network } from '../../protocol/netmap.ts';
+import type { Candidate, NodeId, PublicKeyText } from '../../protocol/values.ts';
+import type { Log } from '../log.ts';
+import type { ClockJump } from '../os/clock-watch.ts';
+import { findCollisions } from '../os/collisions.ts';
+import { hostCandidates, sameCandidates } from './candidates.ts';
+import type { Control, OpenControl } from './control.ts';
+import type { HostAddress, HostNetwork, HostRoute } from './host-network.ts';
+import { ObservedAddresses } from './observed-addresses.ts';
+import { ProblemError } from './problem-error.ts';
+import {
+  CLOCK_OFF_MS,
+  clockOff,
+  collisionProblem,
+  connectionProblem,
+  fromControl,
+  interfaceProblem,
+} from './problems.ts';
+import { type CreatePlane, type EngineParts, Tunnel } from './tunnel.ts';
+
+/** Changes of the network come in bursts; acted upon when they have been still for this long. */
+const SETTLE_MS = 50;
+/** A tunnel or interface that could not be made is tried again after this long. */
+const RETRY_MS = 5000;
+/** Fatal errors after which nothing of the network may go on: whoever is not a member has no peers. */
+const LOCKED_OUT: readonly string[] = ['unregistered', 'nodeExpired', 'nodeDisabled', 'nodeRemoved'];
+
+/** Calls back when the machine slept or its clock was stepped. Gives its end. */
+export type WatchClock = (onJump: (jump: ClockJump) => void) => () => void;
+
+export interface MeshNodeOptions {
+  readonly ifname: string;
+  readonly port: number;
+  readonly portMayChange: boolean;
+  readonly controllerUrl: string;
+  readonly controllerKey: string;
+  readonly start: Omit<ControlStart, 'resume'>;
+  /** The netmap on disk, or null. */
+  readonly saved: SavedNetmap | null;
+  readonly createPlane: CreatePlane;
+  readonly engine: Omit<EngineParts, 'outputs'>;
+  readonly openControl: OpenControl;
+  readonly watchClock: WatchClock;
+  readonly network: HostNetwork;
+  readonly log: Log;
+  /** A fresh copy, owned and zeroed by whoever asks. */
+  readonly privateKey: (which: 'current' | 'next') => Uint8Array;
+  readonly events: MeshNodeEvents;
+}
+
+export interface MeshNodeEvents {
+  /** Status is different. May come often. */
+  changed(): void;
+  /** The controller has let us in. */
+  joined(): void;
+  /** The netmap is different from what was given or told last. */
+  netmapChanged(): void;
+  /** We are no member any more: what is known of the network has to go. */
+  lockedOut(): void;
+  portChosen(port: number): void;
+  persistNextKey(publicKey: PublicKeyText): void;
+  keySwitched(publicKey: PublicKeyText): void;
+  nextKeyRefused(publicKey: PublicKeyText): void;
+}
+
+export class MeshNode {
+  readonly #options: MeshNodeOptions;
+  readonly #control: Control;
+  readonly #observed = new ObservedAddresses();
+  readonly #pongListeners = new Set<(pong: Pong) => void>();
+  #tunnel: Tunnel;
+  readonly #stopWatching: (() => void)[] = [];
+  #settling: NodeJS.Timeout | null = null;
+  #retry: NodeJS.Timeout | null = null;
+  /** The tunnel was lost and could not be made again yet. */
+  #tunnelProblem: Problem | null = null;
+  #interfaceProblem: Problem | null = null;
+  #collision: Problem | null = null;
+  /** What the interface has: compared with what it should have. */
+  #configured = '';
+  #configuring = false;
+  #configureAgain = false;
+  #hasNetmap = false;
+  #seenNetwork = '';
+  #candidates: readonly Candidate[] = [];
+  #lockedOut = false;
+  #closed = false;
+
+  /** The tunnel is open and the connection under way when it returns. Throws a ProblemError, and leaves nothing then. */
+  constructor(options: MeshNodeOptions) {
+    this.#options = options;
+    this.#tunnel = this.#openTunnel();
+    this.#control = options.openControl({
+      url: options.controllerUrl,
+      controllerKey: options.controllerKey,
+      privateKey: options.privateKey,
+      events: {
+        welcome: (message) => this.#welcome(message),
+        snapshot: (message) => this.#snapshot(message),
+        delta: (message) => this.#delta(message),
+        punch: (message) => this.mesh.handlePunch(message, this.now()),
+        persistNextKey: (key) => options.events.persistNextKey(key),
+        keySwitched: (key) => this.#keySwitched(key),
+        nextKeyRefused: (key) => options.events.nextKeyRefused(key),
+        changed: () => this.#controlChanged(),
+      },
+    });
+  }
+
+  /** Begins. Rejects with nothing: what goes wrong from here on is in `problem`. */
+  async start(): Promise<void> {
+    const { saved, start, network, ifname } = this.#options;
+    if (saved !== null) {
+      this.mesh.restore(saved, this.now());
+      this.#hasNetmap = true;
+    }
+    this.#watchNetwork();
+    // Before the connection is made, because registering says the candidates. It is a local question, answered at once.
+    const up = network.setUp(ifname, true);
+    await this.#readNetwork();
+    if (this.#closed) return;
+    this.#control.start({ ...start, resume: saved?.position ?? null });
+    this.#told('put the interface up', await up);
+    this.#configure();
+  }
+
+  get mesh(): Tunnel['mesh'] {
+    return this.#tunnel.mesh;
+  }
+
+  get control(): Control {
+    return this.#control;
+  }
+
+  get ifname(): string {
+    return this.#tunnel.ifname;
+  }
+
+  get candidates(): readonly Candidate[] {
+    return this.#candidates;
+  }
+
+  get lockedOut(): boolean {
+    return this.#lockedOut;
+  }
+
+  now(): Instant {
+    return this.#tunnel.now();
+  }
+
+  /** What keeps the node from being up, the cause before the consequence; null when it is up or on its way. */
+  get problem(): Problem | null {
+    const { problem } = this.#control.status();
+    if (problem !== null) return fromControl(problem);
+    return this.#tunnelProblem ?? this.#collision ?? this.#interfaceProblem ?? this.#keyMismatch();
+  }
+
+  /** Why there is no connection to the controller; no hindrance for a node that has a netmap. */
+  get connectionProblem(): Problem | null {
+    return connectionProblem(this.#control.lastClose(), this.#control.status());
+  }
+
+  /** Trying again does not help against it, a person does. */
+  #keyMismatch(): Problem | null {
+    const problem = this.connectionProblem;
+    return problem?.code === 'controllerKeyMismatch' && !this.#isUp ? problem : null;
+  }
+
+  get warnings(): readonly Problem[] {
+    const warnings: Problem[] = [];
+    const skew = this.#control.status().clockSkewMs;
+    if (skew !== null && Math.abs(skew) > CLOCK_OFF_MS) warnings.push(clockOff(skew));
+    const connection = this.connectionProblem;
+    if (connection !== null && connection !== this.problem) warnings.push(connection);
+    if (this.#collision !== null && this.#isUp) warnings.push(this.#collision);
+    return warnings;
+  }
+
+  get #isUp(): boolean {
+    return this.#hasNetmap && this.#configured !== '' && !this.#lockedOut && this.#tunnelProblem === null;
+  }
+
+  get state(): DaemonState {
+    const { problem, step } = this.#control.status();
+    if (problem !== null && (this.#lockedOut || !this.#isUp)) return 'failed';
+    if (this.#isUp) return 'up';
+    if (this.problem !== null) return 'failed';
+    return step === 'pending' ? 'waiting' : 'starting';
+  }
+
+  /** For whoever waits: changes when something is getting on. */
+  get progress(): { readonly step: string; readonly message: string } {
+    const { step, message } = this.#control.status();
+    if (this.#configuring && step === 'connected') {
+      return { step: 'interface', message: `configuring the interface ${this.ifname}` };
+    }
+    return { step, message };
+  }
+
+  onPong(listener: (pong: Pong) => void): () => void {
+    this.#pongListeners.add(listener);
+    return () => this.#pongListeners.delete(listener);
+  }
+
+  /** The interface and all sessions are gone when it returns; resolves when the controller has been told, or cannot be. */
+  stop(goodbye: 'down' | 'logout' | null): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    this.#closed = true;
+    for (const stop of this.#stopWatching) stop();
+    for (const timer of [this.#settling, this.#retry]) if (timer !== null) clearTimeout(timer);
+    const told = this.#control.stop(goodbye);
+    this.#tunnel.close();
+    return told;
+  }
+
+  // — what the controller says —
+
+  #welcome(message: Welcome): void {
+    if (this.#closed) return;
+    this.mesh.setSelf(message.self, message.network, this.now());
+    this.#options.events.joined();
+    this.#candidatesMayDiffer();
+    this.#configure();
+  }
+
+  #snapshot(message: Snapshot): void {
+    if (this.#closed) return;
+    this.mesh.applySnapshot(message, this.now());
+    this.#hasNetmap = true;
+    this.#netmapChanged();
+  }
+
+  #delta(message: Delta): void {
+    if (this.#closed) return;
+    const result = this.mesh.applyDelta(message, this.now());
+    if (result.kind === 'applied') {
+      // An empty one only moves the position.
+      if (result.changes.length > 0) this.#netmapChanged();
+      return;
+    }
+    this.#options.log.debug('asking for the whole netmap', { why: result.reason });
+    // Not from within a call of the client's.
+    setImmediate(() => {
+      if (!this.#closed) this.#control.resync();
+    });
+  }
+
+  #netmapChanged(): void {
+    this.#configure();
+    this.#options.events.netmapChanged();
+    this.#options.events.changed();
+  }
+
+  #controlChanged(): void {
+    if (this.#closed) return;
+    const { problem } = this.#control.status();
+    if (problem !== null && LOCKED_OUT.includes(problem.code) && !this.#lockedOut) this.#lockOut();
+    this.#options.events.changed();
+  }
+
+  /** At once: every session ends. The addresses go a moment later. */
+  #lockOut(): void {
+    this.#lockedOut = true;
+    this.#hasNetmap = false;
+    this.mesh.clear(this.now());
+    this.#configure();
+    this.#options.events.lockedOut();
+  }
+
+  #keySwitched(key: PublicKeyText): void {
+    this.#options.events.keySwitched(key);
+    if (this.#closed) return;
+    const secret = this.#options.privateKey('current');
+    this.mesh.setIdentity(secret, this.now());
+    secret.fill(0);
+  }
+
+  // — the tunnel —
+
+  #openTunnel(): Tunnel {
+    const { ifname, port, portMayChange, createPlane, engine, privateKey, events } = this.#options;
+    const secret = privateKey('current');
+    try {
+      const tunnel = Tunnel.open({
+        ...engine,
+        createPlane,
+        ifname,
+        privateKey: secret,
+        port,
+        portMayChange,
+        outputs: {
+          // Not lost when a punch comes out of the constructor: there is no peer yet.
+          punch: (request) => {
+            this.#control.punch(request);
+          },
+          pong: (pong) => {
+            for (const listener of this.#pongListeners) listener(pong);
+          },
+          changed: () => events.changed(),
+          observed: (seen) => {
+            if (this.#observed.saw(seen)) this.#scheduleRead();
+          },
+        },
+        onLost: (how) => this.#tunnelLost(how),
+      });
+      const chosen = tunnel.mesh.listenPort();
+      if (chosen !== port) events.portChosen(chosen);
+      return tunnel;
+    } finally {
+      secret.fill(0);
+    }
+  }
+
+  #tunnelLost(how: 'deleted' | 'down'): void {
+    if (this.#closed) return;
+    this.#options.log.debug('the interface was lost', { interface: this.ifname, how });
+    this.#configured = '';
+    if (how === 'down') {
+      this.#raise();
+      return;
+    }
+    this.#remakeTunnel();
+  }
+
+  /** Set down by somebody: IPv6 addresses and all routes went with it. */
+  #raise(): void {
+    this.#options.network.setUp(this.ifname, true).then((failure) => {
+      if (this.#closed) return;
+      this.#told('put the interface up', failure);
+      this.mesh.linkUp(this.now());
+      this.#configure();
+    });
+  }
+
+  #remakeTunnel(): void {
+    const saved = this.mesh.netmap.save();
+    this.#tunnel.close();
+    try {
+      this.#tunnel = this.#openTunnel();
+      this.#tunnelProblem = null;
+    } catch (error) {
+      if (!(error instanceof ProblemError)) throw error;
+      this.#tunnelProblem = error.problem;
+      this.#options.events.changed();
+      this.#retryLater(() => this.#remakeTunnel());
+      return;
+    }
+    if (saved !== null) this.mesh.restore(saved, this.now());
+    this.mesh.setLocalCandidates(this.#candidates, this.now());
+    this.#raise();
+  }
+
+  #retryLater(work: () => void): void {
+    if (this.#retry !== null) clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => {
+      this.#retry = null;
+      if (!this.#closed) work();
+    }, RETRY_MS);
+  }
+
+  #told(step: string, failure: { readonly errno: string } | null): void {
+    if (failure !== null) this.#options.log.error(`cannot ${step}`, { interface: this.ifname, errno: failure.errno });
+  }
+
+  // — the interface's addresses and routes —
+
+  /** Brings the interface to what the netmap says; calls during one that runs make one more. */
+  #configure(): void {
+    if (this.#closed || this.#tunnelProblem !== null) return;
+    if (this.#configuring) {
+      this.#configureAgain = true;
+      return;
+    }
+    const wanted = this.#wanted();
+    if (describe(wanted) === this.#configured) return;
+    this.#configuring = true;
+    this.#apply(wanted)
+      .catch((error: unknown) => {
+        this.#options.log.error('configuring the interface failed', {
+          why: error instanceof Error ? error.message : String(error),
+        });
+      })
+      .finally(() => {
+        this.#configuring = false;
+        const again = this.#configureAgain;
+        this.#configureAgain = false;
+        this.#options.events.changed();
+        if (again) this.#configure();
+      });
+  }
+
+  #wanted(): WantedConfiguration {
+    const { self, network } = this.mesh.netmap;
+    if (self === null || network === null || this.#lockedOut) return { addresses: [], prefixes: [] };
+    return { addresses: [self.address4, self.address6], prefixes: prefixesOf(network) };
+  }
+
+  async #apply(wanted: WantedConfiguration): Promise<void> {
+    const { network } = this.#options;
+    const tunnel = this.#tunnel;
+    if (this.#configured === '') {
+      const [addresses, routes] = await Promise.all([network.addresses(), network.routes()]);
+      this.#lookForCollision(wanted.prefixes, addresses, routes);
+      if (this.#collision !== null) return;
+    }
+    const failure =
+      (await network.setAddresses(tunnel.ifname, wanted.addresses)) ??
+      (await network.setRoutes(tunnel.ifname, wanted.prefixes));
+    // Another tunnel may have taken its place meanwhile: then this was the wrong one.
+    if (this.#closed || tunnel !== this.#tunnel) return;
+    this.#interfaceProblem = failure === null ? null : interfaceProblem(failure.step, failure.errno);
+    this.#configured = failure === null ? describe(wanted) : '';
+    if (failure !== null) this.#retryLater(() => this.#configure());
+  }
+
+  #lookForCollision(
+    prefixes: readonly IpPrefix[],
+    addresses: readonly HostAddress[],
+    routes: readonly HostRoute[],
+  ): void {
+    const [collision] = findCollisions(prefixes, { addresses, routes }, this.ifname);
+    this.#collision = collision === undefined ? null : collisionProblem(collision);
+  }
+
+  // — the machine's network —
+
+  #watchNetwork(): void {
+    const { network, watchClock, log } = this.#options;
+    this.#stopWatching.push(
+      network.onChange(() => this.#scheduleRead()),
+      watchClock((jump) => {
+        log.debug('the clock has jumped', { slept: Math.round(jump.sleptMs), stepped: Math.round(jump.steppedMs) });
+        this.#networkChanged();
+        this.#scheduleRead();
+      }),
+    );
+  }
+
+  #scheduleRead(): void {
+    if (this.#closed || this.#settling !== null) return;
+    this.#settling = setTimeout(() => {
+      this.#settling = null;
+      this.#readNetwork().catch((error: unknown) => {
+        this.#options.log.error('reading the network failed', {
+          why: error instanceof Error ? error.message : String(error),
+        });
+      });
+    }, SETTLE_MS);
+  }
+
+  async #readNetwork(): Promise<void> {
+    const { network } = this.#options;
+    const [addresses, routes] = await Promise.all([network.addresses(), network.routes()]);
+    if (this.#closed) return;
+    const seen = fingerprint(this.ifname, addresses, routes);
+    const moved = seen !== this.#seenNetwork && this.#seenNetwork !== '';
+    this.#seenNetwork = seen;
+    this.#setCandidates(addresses);
+    if (moved) this.#networkChanged();
+    this.#lookForCollision(this.#wanted().prefixes, addresses, routes);
+    if (this.#collision === null && this.#configured !== '' && !this.#isIntact(addresses, routes))
+      this.#configured = '';
+    this.#configure();
+  }
+
+  /** Whether the interface still has what it was given; somebody may have flushed it. */
+  #isIntact(addresses: readonly HostAddress[], routes: readonly HostRoute[]): boolean {
+    const wanted = this.#wanted();
+    const ours = new Set(addresses.filter(({ ifname }) => ifname === this.ifname).map(({ address }) => address));
+    const through = new Set(routes.filter(({ ifname }) => ifname === this.ifname).map(({ prefix }) => prefix));
+    return (
+      wanted.addresses.every((address) => ours.has(address)) && wanted.prefixes.every((prefix) => through.has(prefix))
+    );
+  }
+
+  #networkChanged(): void {
+    if (this.#closed) return;
+    this.#observed.clear();
+    this.mesh.networkChanged(this.now());
+    this.#control.networkChanged();
+  }
+
+  #candidatesMayDiffer(): void {
+    // Which addresses are inside the mesh is known only now.
+    this.#scheduleRead();
+  }
+
+  #setCandidates(addresses: readonly HostAddress[]): void {
+    const { network } = this.mesh.netmap;
+    const port = this.mesh.listenPort();
+    const hosts = hostCandidates(addresses, {
+      ifname: this.ifname,
+      port,
+      prefixes: network === null ? [] : prefixesOf(network),
+    });
+    const candidates = this.#observed.addTo(hosts);
+    if (sameCandidates(candidates, this.#candidates) && this.#candidates.length > 0) return;
+    this.#candidates = candidates;
+    this.mesh.setLocalCandidates(candidates, this.now());
+    this.#control.setCandidates(candidates, port);
+    this.#options.events.changed();
+  }
+}
+
+interface WantedConfiguration {
+  readonly addresses: readonly IpAddress[];
+  readonly prefixes: readonly IpPrefix[];
+}
+
+function prefixesOf(network: Network): readonly IpPrefix[] {
+  return [network.prefix4, network.prefix6];
+}
+
+/** '' for nothing: what a new interface has. */
+function describe({ addresses, prefixes }: WantedConfiguration): string {
+  return [...addresses, ...prefixes].join(' ');
+}
+
+/** What of the machine's network matters for reaching others: addresses and default routes, not ours. */
+function fingerprint(ifname: string, addresses: readonly HostAddress[], routes: readonly HostRoute[]): string {
+  const usable = addresses.filter((address) => address.ifname !== ifname && address.up && !address.tentative);
+  const defaults = routes.filter(({ prefix }) => prefix.endsWith('/0'));
+  return JSON.stringify([
+    usable.map(({ ifindex, address }) => [ifindex, address]),
+    defaults.map(({ prefix, ifindex, gateway }) => [prefix, ifindex, gateway]),
+  ]);
+}
+
+/** `bytes`: 32. */
+export function publicKeyText(bytes: Uint8Array): PublicKeyText {
+  return toBase64(bytes) as PublicKeyText;
+}
+
+export type { NodeId };
