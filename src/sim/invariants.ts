@@ -9,6 +9,11 @@ import { PLAINTEXT_MARK, readPacket } from './packets.ts';
 
 const STAGED_PACKETS_MAX = 128;
 
+/** Whoever sends datagrams. */
+interface Sender {
+  readonly name: string;
+}
+
 interface Sent {
   delivered: number;
 }
@@ -30,12 +35,12 @@ export class Invariants {
     this.#sent.set(`${source}>${destination}#${sequence}`, { delivered: 0 });
   }
 
-  noteForgotten(host: Host): void {
+  noteForgotten(host: Sender): void {
     this.#memories.set(host.name, (this.#memories.get(host.name) ?? 0) + 1);
   }
 
   /** Every datagram that a host sends. */
-  checkWire(from: Host, { bytes }: Datagram): void {
+  checkWire(from: Sender, { bytes }: Datagram): void {
     this.#checkPlaintext(from, bytes);
     if (bytes[0] === 4 && bytes.length >= 32) {
       const nonce = `${from.name}:${readU32le(bytes, 4)}:${readU64le(bytes, 8)}`;
@@ -48,7 +53,7 @@ export class Invariants {
     }
   }
 
-  #checkPlaintext(from: Host, bytes: Uint8Array): void {
+  #checkPlaintext(from: Sender, bytes: Uint8Array): void {
     for (let at = bytes.indexOf(PLAINTEXT_MARK >>> 24); at >= 0; at = bytes.indexOf(PLAINTEXT_MARK >>> 24, at + 1)) {
       if (at + 8 > bytes.length) return;
       if (markedAt(bytes, at) && markedAt(bytes, at + 4)) {

@@ -4,6 +4,7 @@
 import type { CryptoProvider } from '../crypto/provider.ts';
 import type { MemoryDataPlane } from '../dataplane/dataplane.ts';
 import { Chaos } from './chaos.ts';
+import { Digest } from './digest.ts';
 import type { Host } from './host.ts';
 import { Invariants } from './invariants.ts';
 import { World } from './world.ts';
@@ -126,27 +127,4 @@ function quiet(world: World): string[] {
     for (const peer of host.engine.peers()) if (peer.session !== null) noisy.push(`${host.name} kept keys while idle`);
   });
   return noisy;
-}
-
-class Digest {
-  #low = 0x84222325;
-  #high = 0xcbf29ce4;
-
-  #byte(byte: number): void {
-    // FNV-1a's prime is 2^40 + 0x1b3; the product is kept in two 32-bit halves.
-    const low = (this.#low ^ byte) >>> 0;
-    const product = low * 0x1b3;
-    const carry = Math.floor(product / 0x1_0000_0000);
-    this.#high = (Math.imul(this.#high, 0x1b3) + Math.imul(low, 0x100) + carry) >>> 0;
-    this.#low = product >>> 0;
-  }
-
-  add(at: number, bytes: Uint8Array): void {
-    for (let rest = Math.floor(at), i = 0; i < 4; i++, rest = Math.floor(rest / 256)) this.#byte(rest & 255);
-    for (let i = 0; i < bytes.length; i++) this.#byte(bytes[i] as number);
-  }
-
-  value(): string {
-    return this.#high.toString(16).padStart(8, '0') + this.#low.toString(16).padStart(8, '0');
-  }
 }
