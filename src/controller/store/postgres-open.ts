@@ -59,8 +59,10 @@ function makePool({ url }: PostgresLocation): pg.Pool {
     keepAlive: true,
     types: PARSERS,
   });
-  // A connection that dies while idle is replaced when the next one is needed; that query tells what is wrong.
+  // A connection that dies between two queries says so by an event, which would end the process if nobody listened: in the
+  // pool, where it is replaced, and while it is ours, where the next query fails and tells.
   pool.on('error', () => {});
+  pool.on('connect', (client) => client.on('error', () => {}));
   return pool;
 }
 
