@@ -1,7 +1,8 @@
 // What the mesh node wants of its connection to the controller. control-link.ts of the daemon is it over WebSocket and Noise;
 // tests say themselves what the controller says.
 
-import type { CloseReason, ControlOutputs, ControlStart, ControlStatus } from '../../mesh/control-client.ts';
+import type { ControlOutputs, ControlStart } from '../../mesh/control-client.ts';
+import type { ControlStatus } from '../../mesh/control-status.ts';
 import type { PunchRequest } from '../../protocol/control.ts';
 import type { Candidate, PublicKeyText } from '../../protocol/values.ts';
 
@@ -16,8 +17,6 @@ export interface Control {
   rotateKey(publicKey: PublicKeyText): boolean;
   nextKeyPersisted(publicKey: PublicKeyText): void;
   status(): ControlStatus;
-  /** Why the last connection ended or was not made; null while one is there, or none was tried. */
-  lastClose(): CloseReason | null;
 }
 
 /** What of the control client's outputs is for the mesh node. None may call back into Control. */

@@ -7,13 +7,12 @@ import type { Instant, WallTime } from '../../base/instant.ts';
 import { nodeProvider } from '../../crypto/node.ts';
 import type { PublicKey } from '../../crypto/provider.ts';
 import {
-  type CloseReason,
   type ConnectionKey,
   ControlClient,
   type ControlOutputs,
   type ControlStart,
-  type ControlStatus,
 } from '../../mesh/control-client.ts';
+import type { ControlStatus } from '../../mesh/control-status.ts';
 import type { NodeMessage, PunchRequest } from '../../protocol/control.ts';
 import type { Candidate, PublicKeyText } from '../../protocol/values.ts';
 import { ControlLink } from '../control-link.ts';
@@ -32,7 +31,6 @@ export class MeshControl implements Control {
   readonly #settings: ControlSettings;
   readonly #client: ControlClient;
   #connection: Connection | null = null;
-  #lastClose: CloseReason | null = null;
   #timer: NodeJS.Timeout | null = null;
   #timerAt = Number.POSITIVE_INFINITY;
 
@@ -88,10 +86,6 @@ export class MeshControl implements Control {
 
   status(): ControlStatus {
     return this.#client.status();
-  }
-
-  lastClose(): CloseReason | null {
-    return this.#lastClose;
   }
 
   /** Every call of the client may move its deadline. */
@@ -155,7 +149,6 @@ export class MeshControl implements Control {
       {
         opened: () => {
           if (!ours()) return;
-          this.#lastClose = null;
           this.#act((now) => this.#client.opened(number, now));
         },
         message: (message) => {
@@ -167,7 +160,6 @@ export class MeshControl implements Control {
         closed: (reason) => {
           if (!ours()) return;
           this.#forget();
-          this.#lastClose = reason;
           this.#act((now) => this.#client.closed(number, reason, now));
         },
       },

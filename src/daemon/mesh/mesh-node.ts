@@ -169,7 +169,7 @@ export class MeshNode {
 
   /** Why there is no connection to the controller; no hindrance for a node that has a netmap. */
   get connectionProblem(): Problem | null {
-    return connectionProblem(this.#control.lastClose(), this.#control.status());
+    return connectionProblem(this.#control.status());
   }
 
   /** Trying again does not help against it, a person does. */

@@ -1,7 +1,7 @@
 // The daemon's own problems in words: what happened, why, what to do next. Those of the controller come with their words; here
 // they only get a place. Secrets never stand in them.
 
-import type { CloseReason, ControlProblem, ControlStatus } from '../../mesh/control-client.ts';
+import type { ControlProblem, ControlStatus } from '../../mesh/control-status.ts';
 import type { Problem } from '../../protocol/local-api.ts';
 import { type Collision, describeCollision } from '../os/collisions.ts';
 
@@ -49,20 +49,20 @@ export function fromControl(problem: ControlProblem): Problem {
 }
 
 /** Why there is no connection, or null when one is there or still on its way. */
-export function connectionProblem(close: CloseReason | null, status: ControlStatus): Problem | null {
-  if (close === null || status.state === 'connected') return null;
-  if (close.code === 'keyMismatch') {
+export function connectionProblem({ lastError, state }: ControlStatus): Problem | null {
+  if (lastError === null || state === 'connected') return null;
+  if (lastError.code === 'keyMismatch') {
     return {
       code: 'controllerKeyMismatch',
       message: 'what answers is not the controller of this network',
-      why: close.message,
+      why: lastError.message,
       help: 'compare the address with where the controller runs; if it was made anew, join it with a new link',
     };
   }
   return {
     code: 'controllerUnreachable',
     message: 'the controller cannot be reached',
-    why: close.message,
+    why: lastError.message,
     help: 'see that it runs and that this machine gets through to it; the daemon goes on trying',
   };
 }

@@ -58,7 +58,7 @@ function controllerOf(node: MeshNode | null, url: string | null): Status['contro
     state,
     url,
     since: new Date(since).toISOString(),
-    lastError,
+    lastError: lastError?.message ?? null,
     seq: node.mesh.netmap.position?.seq ?? position?.seq ?? null,
   };
 }
