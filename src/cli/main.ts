@@ -13,15 +13,33 @@ import {
 } from './command.ts';
 import { auditCommand } from './commands/audit.ts';
 import { completionCommand } from './commands/completion.ts';
+import { controllerCommand } from './commands/controller.ts';
+import { daemonCommand } from './commands/daemon.ts';
+import { downCommand } from './commands/down.ts';
+import { ipCommand } from './commands/ip.ts';
 import { keysCommand } from './commands/keys.ts';
+import { logoutCommand } from './commands/logout.ts';
 import { nodesCommand } from './commands/nodes.ts';
+import { peersCommand } from './commands/peers.ts';
+import { pingCommand } from './commands/ping.ts';
 import { showCommand } from './commands/show.ts';
+import { statusCommand } from './commands/status.ts';
 import { tokensCommand } from './commands/tokens.ts';
+import { upCommand } from './commands/up.ts';
 import { versionCommand } from './commands/version.ts';
 import { backgroundWgCommand, foregroundWgCommand } from './commands/wg.ts';
 import { packageVersion } from './package-version.ts';
 
 const COMMANDS: readonly Command[] = [
+  upCommand,
+  downCommand,
+  statusCommand,
+  ipCommand,
+  pingCommand,
+  peersCommand,
+  logoutCommand,
+  daemonCommand,
+  controllerCommand,
   keysCommand,
   nodesCommand,
   tokensCommand,

@@ -41,6 +41,8 @@ export interface CoreHostOptions {
   readonly now: () => Instant;
   readonly wallNow: () => WallTime;
   readonly log: Log;
+  /** After the core was told. */
+  readonly onStoreError: (error: unknown) => void;
 }
 
 /** setTimeout takes no more. */
@@ -85,6 +87,11 @@ export class CoreHost implements ConnectionEvents {
     return new Promise((resolve) => {
       this.#answers.set(ticket, resolve);
     });
+  }
+
+  /** The core was given something by another way than through here. */
+  wake(): void {
+    this.#schedule();
   }
 
   /** Tells every connection, stores what waits, and ends. Resolves when the store has no more to do. */
@@ -191,7 +198,8 @@ export class CoreHost implements ConnectionEvents {
     // Once, not for every attempt.
     if (!this.#storeFails) this.#options.log.error('the database did not take a change', { why });
     this.#storeFails = true;
-    this.#core.batchFailed(why, this.#clock());
+    this.#core.batchFailed(this.#clock());
+    this.#options.onStoreError(error);
   }
 
   #carryOut(output: Output): void {
