@@ -1,4 +1,4 @@
-// `npm run bench`: compiles the bench, which shares its laboratory with the interop tests, and runs it. Plain JavaScript
+// `npm run bench` and, with `mesh` as the first word, `npm run bench:mesh`: compiles the bench, which shares its laboratory with the interop tests, and runs it. Plain JavaScript
 // so that every supported Node can start it; everything else is in run.ts and beside it.
 
 import { execFileSync } from 'node:child_process';
@@ -23,5 +23,7 @@ execFileSync(process.execPath, [compiler, '-p', join(here, 'tsconfig.json')], {
   stdio: ['ignore', 'inherit', 'inherit'],
 });
 
-const { main } = await import(pathToFileURL(join(output, 'bench/run.js')).href);
-process.exit(await main(process.argv.slice(2)));
+const args = process.argv.slice(2);
+const which = args[0] === 'mesh' ? 'bench/mesh/run.js' : 'bench/run.js';
+const { main } = await import(pathToFileURL(join(output, which)).href);
+process.exit(await main(args[0] === 'mesh' ? args.slice(1) : args));
