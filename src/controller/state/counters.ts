@@ -33,8 +33,6 @@ export interface Counters {
   /** Messages that made no sense where they came. */
   messagesIgnored: number;
   closedTooSlow: number;
-  nodesExpired: number;
-  nodesSwept: number;
 }
 
 export function newCounters(): Counters {
@@ -62,7 +60,5 @@ export function newCounters(): Counters {
     candidatesDeferred: 0,
     messagesIgnored: 0,
     closedTooSlow: 0,
-    nodesExpired: 0,
-    nodesSwept: 0,
   };
 }

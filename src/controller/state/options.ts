@@ -46,6 +46,8 @@ export interface CoreLimits {
   readonly punchesQueuedMax: number;
   /** Commands of administrators that wait. Nodes have at most a few each. */
   readonly adminWaitingMax: number;
+  /** Commands of one connection that wait; what comes above is put off or refused. */
+  readonly commandsWaitingMax: number;
   /** Commands in one transaction. */
   readonly batchCommandsMax: number;
   /** After a failed transaction, what falls due by itself is tried again after this. */
@@ -59,7 +61,7 @@ export interface CoreLimits {
   readonly punchIntervalMs: number;
   readonly candidatesBurst: number;
   readonly candidatesIntervalMs: number;
-  /** Registers on one connection: the first, and resyncs. */
+  /** Registers (the first, and resyncs) and changes of the key on one connection. */
   readonly registerBurst: number;
   readonly registerIntervalMs: number;
   /** Entries of each of the tables of rates. */
@@ -88,6 +90,7 @@ export const DEFAULT_LIMITS: CoreLimits = {
   ownMessagesMax: 128,
   punchesQueuedMax: 64,
   adminWaitingMax: 1_000,
+  commandsWaitingMax: 16,
   batchCommandsMax: 1_000,
   retryMs: 1_000,
   authKeysMax: 100_000,
