@@ -36,8 +36,6 @@ const PLAIN = [
   ['candidatesDeferred', 'candidates_deferred_total', 'Updates of candidates that were held back by their rate'],
   ['messagesIgnored', 'messages_ignored_total', 'Messages of nodes that made no sense where they came'],
   ['closedTooSlow', 'connections_closed_too_slow_total', 'Connections closed because their end did not read'],
-  ['nodesExpired', 'nodes_expired_total', 'Nodes that expired'],
-  ['nodesSwept', 'nodes_swept_total', 'Ephemeral nodes removed after they had been away'],
 ] as const satisfies readonly (readonly [keyof Counters, string, string])[];
 
 /** Counters of one kind of thing, by label. */
