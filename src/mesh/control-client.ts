@@ -103,7 +103,7 @@ export class ControlClient {
   #since: WallTime;
   /** What the controller said of the step, or why the last connection ended. */
   #told: string | null = null;
-  #lastError: { readonly code: string; readonly message: string } | null = null;
+  #lastError: ControlStatus['lastError'] = null;
   #problem: ControlProblem | null = null;
   #clockSkewMs: number | null = null;
 
@@ -479,8 +479,7 @@ export class ControlClient {
       step: this.#step,
       message: messageOf(this.#step, this.#told),
       since: this.#since,
-      lastError: this.#lastError?.message ?? null,
-      lastErrorCode: this.#lastError?.code ?? null,
+      lastError: this.#lastError,
       problem: this.#problem,
       position: this.#position,
       clockSkewMs: this.#clockSkewMs,

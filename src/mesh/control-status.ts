@@ -39,10 +39,11 @@ export interface ControlStatus {
   readonly message: string;
   /** Since when `state` is what it is. */
   readonly since: WallTime;
-  /** Why the last connection ended or was refused; null once one is welcomed. */
-  readonly lastError: string | null;
-  /** A CloseReason's code, an ErrorCode of the controller's, or `timeout`, `silent`, `resync`. */
-  readonly lastErrorCode: string | null;
+  /**
+   * Why the last connection ended or was refused; null once one is welcomed. `code`: a CloseReason's, an ErrorCode of the
+   * controller's, or `timeout`, `silent`, `resync`.
+   */
+  readonly lastError: { readonly code: string; readonly message: string } | null;
   readonly problem: ControlProblem | null;
   readonly position: Position | null;
   /** Our clock minus the controller's at the last welcome, when that is more than CLOCK_SKEW_MAX_MS; else null. */
