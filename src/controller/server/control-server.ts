@@ -17,14 +17,7 @@ import type { ConnectionId } from '../state/commands.ts';
 import { Admission, type Place } from './admission.ts';
 import { type ConnectionEvents, ControlConnection } from './control-connection.ts';
 import type { CloseReason, ServerCounters } from './counters.ts';
-import {
-  HEADER_BYTES_MAX,
-  HEADERS_TIMEOUT_MS,
-  KEEP_ALIVE_MS,
-  REQUEST_TIMEOUT_MS,
-  type ServerLimits,
-  TIMEOUT_CHECK_MS,
-} from './limits.ts';
+import type { ServerLimits } from './limits.ts';
 import { clientAddress } from './remote-address.ts';
 
 export interface Certificate {
@@ -69,18 +62,18 @@ export class ControlServer {
     const { limits, certificate } = options;
     this.#admission = new Admission(limits.unprovenMax, limits.unprovenPerSourceMax);
     const http = {
-      maxHeaderSize: HEADER_BYTES_MAX,
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+      maxHeaderSize: limits.headerBytesMax,
+      headersTimeout: limits.headersTimeoutMs,
+      requestTimeout: limits.requestTimeoutMs,
+      keepAliveTimeout: limits.keepAliveMs,
+      connectionsCheckingInterval: limits.httpCheckMs,
       noDelay: true,
     };
     this.#http =
       certificate === null
         ? createServer(http, options.onRequest)
         : createTlsServer(
-            { ...http, ...certificate, minVersion: 'TLSv1.2', handshakeTimeout: HEADERS_TIMEOUT_MS },
+            { ...http, ...certificate, minVersion: 'TLSv1.2', handshakeTimeout: limits.headersTimeoutMs },
             options.onRequest,
           );
     this.#http.maxConnections = limits.connectionsMax;

@@ -198,7 +198,7 @@ export class CoreHost implements ConnectionEvents {
     // Once, not for every attempt.
     if (!this.#storeFails) this.#options.log.error('the database did not take a change', { why });
     this.#storeFails = true;
-    this.#core.batchFailed(this.#clock());
+    this.#core.batchFailed(why, this.#clock());
     this.#options.onStoreError(error);
   }
 

@@ -8,7 +8,13 @@ export interface ServerLimits {
   /** Connections that have not proved a key: requests to the REST API, handshakes, and those that say nothing. */
   readonly unprovenMax: number;
   readonly unprovenPerSourceMax: number;
-  /** From the TCP connection to the first message under the keys of the handshake. */
+  /** Of HTTP: for all headers, for a whole request, and between two requests; looked at every `httpCheckMs`. */
+  readonly headerBytesMax: number;
+  readonly headersTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly keepAliveMs: number;
+  readonly httpCheckMs: number;
+  /** From the upgrade to the first message under the keys of the handshake. */
   readonly handshakeTimeoutMs: number;
   /** Frames are sealed while less than this waits in the socket. */
   readonly sendMarkBytes: number;
@@ -33,6 +39,11 @@ export const SERVER_LIMITS: ServerLimits = {
   connectionsMax: 20_000,
   unprovenMax: 4_096,
   unprovenPerSourceMax: 128,
+  headerBytesMax: 16_384,
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 30_000,
+  keepAliveMs: 5_000,
+  httpCheckMs: 1_000,
   handshakeTimeoutMs: 10_000,
   sendMarkBytes: 262_144,
   queueBytesMax: 128 * 1024 * 1024,
@@ -46,11 +57,3 @@ export const SERVER_LIMITS: ServerLimits = {
   bytesPerSecond: 262_144,
   outputsPerTurn: 256,
 };
-
-// HTTP, before anything is proved.
-export const HEADER_BYTES_MAX = 16_384;
-export const HEADERS_TIMEOUT_MS = 10_000;
-export const REQUEST_TIMEOUT_MS = 30_000;
-export const KEEP_ALIVE_MS = 5_000;
-/** Node looks for connections that are over their time this often. */
-export const TIMEOUT_CHECK_MS = 1_000;
