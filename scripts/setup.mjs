@@ -14,13 +14,15 @@ import { checkPrivilege } from './lib/privilege.mjs';
 import { endChildrenOnSignals } from './lib/process.mjs';
 import { Report, SetupError } from './lib/report.mjs';
 import { takeLock } from './lib/setup-lock.mjs';
+import { sqliteAddon } from './lib/sqlite-addon.mjs';
 import { systemPackages } from './lib/system-packages.mjs';
 import { typescript } from './lib/typescript.mjs';
 
 const HELP = `usage: node scripts/setup.mjs [--for PROFILE] [--steps STEP,…] [--quiet] [--check] [--clean]
 
   --for PROFILE   what it is for: ${Object.keys(PROFILES).join(', ')} (default: build)
-  --steps STEP,…  only these: packages, privilege, dependencies, typescript, addon, wireguard-go
+  --steps STEP,…  only these: packages, privilege, dependencies, sqlite, typescript, addon,
+                  wireguard-go
   --quiet         no line when there was nothing to do
   --check         only look for missing system packages; install nothing; exit 1 when some are missing
   --clean         first remove what earlier runs built
@@ -32,6 +34,7 @@ const STEPS = {
   packages: (profile, report) => systemPackages(profile, report),
   privilege: (_profile, report) => checkPrivilege(report),
   dependencies: (_profile, report) => dependencies(report),
+  sqlite: (_profile, report) => sqliteAddon(report),
   typescript: (_profile, report) => typescript(report),
   addon: (_profile, report) => addon(report),
   'wireguard-go': (_profile, report) => buildNewestWireguardGo(report),
@@ -39,10 +42,10 @@ const STEPS = {
 
 // The test runner builds TypeScript and the addon itself, as stages with a result of their own.
 const STEPS_OF = {
-  build: ['packages', 'dependencies', 'typescript', 'addon'],
-  demo: ['packages', 'privilege', 'dependencies', 'typescript', 'addon'],
-  bench: ['packages', 'privilege', 'dependencies', 'typescript', 'addon', 'wireguard-go'],
-  test: ['packages', 'privilege', 'dependencies', 'wireguard-go'],
+  build: ['packages', 'dependencies', 'sqlite', 'typescript', 'addon'],
+  demo: ['packages', 'privilege', 'dependencies', 'sqlite', 'typescript', 'addon'],
+  bench: ['packages', 'privilege', 'dependencies', 'sqlite', 'typescript', 'addon', 'wireguard-go'],
+  test: ['packages', 'privilege', 'dependencies', 'sqlite', 'wireguard-go'],
 };
 
 const NODE_MINIMUM = [20, 19];

@@ -54,13 +54,18 @@ export async function addon(report) {
   writeStamp(STAMP, wanted);
 }
 
-function prefixWithHeaders() {
-  const prefix = dirname(dirname(process.execPath));
+/** Where Node was installed, when the headers there are of this very Node and `wanted` is among them; otherwise null. */
+export function nodePrefix(wanted = 'node_api.h') {
+  const own = dirname(dirname(process.execPath));
+  return [...new Set([own, '/usr', '/usr/local'])].find((prefix) => hasHeaders(prefix, wanted)) ?? null;
+}
+
+function hasHeaders(prefix, wanted) {
   const header = join(prefix, 'include', 'node', 'node_version.h');
-  if (!existsSync(header) || !existsSync(join(prefix, 'include', 'node', 'node_api.h'))) return null;
+  if (!existsSync(header) || !existsSync(join(prefix, 'include', 'node', wanted))) return false;
   const text = readFileSync(header, 'utf8');
   const part = (name) => new RegExp(`^#define NODE_${name}_VERSION (\\d+)`, 'm').exec(text)?.[1];
-  return `v${part('MAJOR')}.${part('MINOR')}.${part('PATCH')}` === process.version ? prefix : null;
+  return `v${part('MAJOR')}.${part('MINOR')}.${part('PATCH')}` === process.version;
 }
 
 /**
@@ -68,7 +73,7 @@ function prefixWithHeaders() {
  * otherwise one made from node-api-headers, which is all that an addon needs that uses nothing but Node-API.
  */
 export function nodeDirectory({ preferPackage = false } = {}) {
-  const prefix = preferPackage ? null : prefixWithHeaders();
+  const prefix = preferPackage ? null : nodePrefix();
   if (prefix !== null) return prefix;
   const { include_dir: source } = createRequire(join(root, 'package.json'))('node-api-headers');
   const directory = join(stateDir, 'node-api');

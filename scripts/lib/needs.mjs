@@ -23,7 +23,17 @@ const NEEDS = {
   ethtool: { package: 'ethtool', binaries: ['ethtool'], use: 'switch offloads off and on' },
   ps: { package: 'procps', binaries: ['ps'], use: 'look at memory and processor time' },
   setpriv: { package: 'util-linux', binaries: ['setpriv'], use: 'run without privileges' },
-  python: { package: 'python3', binaries: ['python3'], use: 'node-gyp' },
+  python: {
+    package: 'python3',
+    binaries: ['python3'],
+    use: 'compile SQLite and, for tests, the addon through node-gyp',
+  },
+  postgresql: {
+    package: 'postgresql',
+    binaries: ['initdb'],
+    files: ['/usr/lib/postgresql/*/bin/initdb'],
+    use: "the controller's store on PostgreSQL",
+  },
   libcrypto: {
     package: { 12: 'libssl3', default: 'libssl3t64' },
     files: ['/usr/lib/*/libcrypto.so.3', '/lib/*/libcrypto.so.3', '/usr/lib64/libcrypto.so.3'],
@@ -40,7 +50,7 @@ const NEEDS = {
   },
 };
 
-const BUILD = ['compiler', 'cmake', 'make'];
+const BUILD = ['compiler', 'cmake', 'make', 'python'];
 const DEMO = [...BUILD, 'iproute', 'iperf', 'ping', 'wg'];
 const TEST = [
   ...DEMO,
@@ -50,7 +60,7 @@ const TEST = [
   'ethtool',
   'ps',
   'setpriv',
-  'python',
+  'postgresql',
   'libcrypto',
   'clang',
   'clangRuntime',

@@ -75,6 +75,13 @@ export const STAGES = [
     commands: () => [script('native-fuzz.mjs', '--seconds', String(FUZZ_SECONDS))],
   },
   {
+    name: 'store',
+    title: 'the store on SQLite and PostgreSQL, killed 200 times',
+    limitSeconds: 600,
+    // Not inside a user namespace: there PostgreSQL finds itself root and refuses.
+    commands: () => [[...vitest, 'run', '--project', 'store']],
+  },
+  {
     name: 'sim',
     title: `simulation, ${SIMULATED_SEEDS} seeds`,
     after: ['types'],

@@ -39,13 +39,13 @@ class Lines {
 describe('what is missing', () => {
   test('on a bare Debian 12, by its package names', () => {
     const view = machine()();
-    expect(packages('build', view)).toEqual(['g++', 'cmake', 'make']);
+    expect(packages('build', view)).toEqual(['g++', 'cmake', 'make', 'python3']);
     expect(packages('demo', view)).toEqual([
-      ...['g++', 'cmake', 'make'],
+      ...['g++', 'cmake', 'make', 'python3'],
       ...['iproute2', 'iperf3', 'iputils-ping', 'wireguard-tools'],
     ]);
     expect(packages('test', view)).toEqual(
-      expect.arrayContaining(['wireguard-go', 'nftables', 'clang', 'libclang-rt-14-dev', 'libssl3', 'python3']),
+      expect.arrayContaining(['wireguard-go', 'nftables', 'postgresql', 'clang', 'libclang-rt-14-dev', 'libssl3']),
     );
   });
 
@@ -65,15 +65,14 @@ describe('what is missing', () => {
         'usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.fuzzer-x86_64.a',
       ],
     })();
-    expect(packages('build', view)).toEqual(['make']);
+    expect(packages('build', view)).toEqual(['make', 'python3']);
     expect(packages('test', view)).not.toContain('clang');
     expect(packages('test', view)).not.toContain('libclang-rt-14-dev');
   });
 
   test('nothing on a machine that has all of it', () => {
-    const names = 'g++ cmake make ip iperf3 ping wg wireguard-go nft tcpdump ethtool ps setpriv python3 clang++'.split(
-      ' ',
-    );
+    const names =
+      'g++ cmake make ip iperf3 ping wg wireguard-go nft tcpdump ethtool ps setpriv python3 initdb clang++'.split(' ');
     const files = [
       ...names.map((name) => `bin/${name}`),
       'usr/lib/x86_64-linux-gnu/libcrypto.so.3',
@@ -85,7 +84,7 @@ describe('what is missing', () => {
 });
 
 describe('what is done about it', () => {
-  const built = ['bin/g++', 'bin/cmake', 'bin/make'];
+  const built = ['bin/g++', 'bin/cmake', 'bin/make', 'bin/python3'];
 
   test('root: only what is missing is installed, once, and looked for again', async () => {
     let files = [...built, 'bin/ip', 'bin/ping'];
@@ -143,7 +142,7 @@ describe('what is done about it', () => {
     const options = { root: true, ci: false, look: machine({ debian: null, apt: false }) };
     await expect(systemPackages('build', new Lines(), options)).rejects.toMatchObject({
       why: expect.stringContaining('no apt-get'),
-      next: 'install what brings: g++ cmake make',
+      next: 'install what brings: g++ cmake make python3',
     });
   });
 });
