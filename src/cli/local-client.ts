@@ -196,7 +196,7 @@ export function problemText(problem: LocalProblem): string {
 }
 
 /** Some of the text is the controller's: it must not move the cursor or pass for another line. */
-function printable(text: string): string {
+export function printable(text: string): string {
   return text.replaceAll(/\p{Cc}+/gu, ' ');
 }
 

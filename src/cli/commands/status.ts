@@ -8,11 +8,13 @@ import {
   follow,
   HELP_OPTION_HELP,
   LOCAL_OPTIONS,
+  printable,
   problemText,
   SOCKET_OPTION_HELP,
   socketPath,
   withDaemon,
 } from '../local-client.ts';
+import { table } from '../table.ts';
 import { ago, bytes } from './show.ts';
 
 const OPTIONS = { ...LOCAL_OPTIONS, watch: { type: 'boolean' } } as const;
@@ -115,25 +117,29 @@ function nextStep(status: Status): string | null {
   return status.state === 'down' ? 'warren up' : null;
 }
 
+const COLUMNS = ['PEER', 'ADDRESS', 'STATE', 'PATH', 'HANDSHAKE', 'RECEIVED', 'SENT'];
+
+/** A row for each, and below it why there is no session although one is wanted. */
 function peerTable(peers: readonly PeerStatus[], nowMs: number): string[] {
-  const rows = [['PEER', 'ADDRESS', 'STATE', 'PATH', 'HANDSHAKE', 'RECEIVED', 'SENT']];
-  const notes: (string | null)[] = [null];
-  for (const peer of peers) {
-    const handshake = peer.lastHandshake === null ? 'never' : ago(nowMs - Date.parse(peer.lastHandshake));
-    const path = peer.path === null ? '-' : `${peer.path.kind} ${peer.path.endpoint}`;
-    const state = peer.online || peer.state === 'established' ? peer.state : `${peer.state}, offline`;
-    rows.push([peer.name, peer.addresses[0] ?? '-', state, path, handshake, bytes(peer.rxBytes), bytes(peer.txBytes)]);
-    notes.push(peer.reason);
-  }
-  const widths = (rows[0] as string[]).map((_, column) =>
-    rows.reduce((width, row) => Math.max(width, (row[column] as string).length), 0),
-  );
-  return rows.flatMap((row, i) => {
-    const line = row
-      .map((cell, column) => cell.padEnd(widths[column] as number))
-      .join('  ')
-      .trimEnd();
-    const note = notes[i];
-    return note === null || note === undefined ? [line] : [line, `  ${note}`];
-  });
+  const [header = '', ...rows] = table(
+    COLUMNS,
+    peers.map((peer) => row(peer, nowMs)),
+  )
+    .trimEnd()
+    .split('\n');
+  const notes = peers.map(({ reason }) => (reason === null ? [] : [`  ${printable(reason)}`]));
+  return [header, ...rows.flatMap((line, i) => [line, ...(notes[i] ?? [])])];
+}
+
+function row(peer: PeerStatus, nowMs: number): string[] {
+  const { name, addresses, state, online, path, lastHandshake } = peer;
+  return [
+    name,
+    addresses[0] ?? '-',
+    online || state === 'established' ? state : `${state}, offline`,
+    path === null ? '-' : `${path.kind} ${path.endpoint}`,
+    lastHandshake === null ? 'never' : ago(nowMs - Date.parse(lastHandshake)),
+    bytes(peer.rxBytes),
+    bytes(peer.txBytes),
+  ];
 }

@@ -34,6 +34,8 @@ import type { CreatePlane } from './tunnel.ts';
 
 /** A node that could not begin (port taken, no TUN) is tried again after this long while it is wanted up. */
 const BEGIN_AGAIN_MS = 5000;
+/** Of one `up`. */
+const PROGRESS_MAX = 64;
 /** How long a logout looks for the controller before the keys go anyway. */
 const LOGOUT_LIMIT_MS = 3000;
 
@@ -263,7 +265,8 @@ export class MeshHost implements LocalBackend {
   /** Tells what is going on until the node is up or a person is needed. The node goes on when nobody waits any more. */
   #untilUp(timeoutMs: number, tell: (line: UpLine) => void, signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
-      let told = '';
+      // Each once: a controller that is away is tried again and again.
+      const told = new Set<string>();
       let limit: NodeJS.Timeout | null = null;
       const finish = (line: UpLine | null): void => {
         stop();
@@ -280,8 +283,8 @@ export class MeshHost implements LocalBackend {
           finish({ type: 'error', problem: problem ?? (this.#file === null ? notConfigured() : isDown()) });
         } else if (isSettled(node)) {
           finish({ type: 'done', status: this.status({ kind: 'none' }) });
-        } else if (node.progress.message !== told) {
-          told = node.progress.message;
+        } else if (!told.has(node.progress.message) && told.size < PROGRESS_MAX) {
+          told.add(node.progress.message);
           tell({ type: 'progress', ...node.progress });
         }
       };

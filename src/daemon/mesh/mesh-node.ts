@@ -7,7 +7,7 @@ import type { Instant } from '../../base/instant.ts';
 import type { IpAddress, IpPrefix } from '../../base/ip.ts';
 import type { ControlStart } from '../../mesh/control-client.ts';
 import type { Pong } from '../../mesh/mesh-engine.ts';
-import type { SavedNetmap } from '../../mesh/netmap.ts';
+import type { NetmapChange, SavedNetmap } from '../../mesh/netmap.ts';
 import type { Delta, Snapshot, Welcome } from '../../protocol/control.ts';
 import type { DaemonState, Problem } from '../../protocol/local-api.ts';
 import type { Network } from '../../protocol/netmap.ts';
@@ -246,8 +246,9 @@ export class MeshNode {
     if (this.#closed) return;
     const result = this.mesh.applyDelta(message, this.now());
     if (result.kind === 'applied') {
-      // An empty one only moves the position.
-      if (result.changes.length > 0) this.#netmapChanged();
+      // An empty one only moves the position, and who is online is not worth a write.
+      if (result.changes.some((change) => !isPresenceAlone(change))) this.#netmapChanged();
+      else this.#options.events.changed();
       return;
     }
     this.#options.log.debug('asking for the whole netmap', { why: result.reason });
@@ -521,6 +522,10 @@ interface WantedConfiguration {
 
 function prefixesOf(network: Network): readonly IpPrefix[] {
   return [network.prefix4, network.prefix6];
+}
+
+function isPresenceAlone(change: NetmapChange): boolean {
+  return change.kind === 'changed' && change.aspects.every((aspect) => aspect === 'presence');
 }
 
 /** '' for nothing: what a new interface has. */
