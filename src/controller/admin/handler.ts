@@ -139,7 +139,7 @@ class Exchange {
       return undefined;
     }
     const body = await readJsonBody(this.#request);
-    if (route.request !== null) return parse(route.request, body ?? {}, 'the body');
+    if (route.request !== null) return parse(route.request, body === undefined ? {} : body, 'the body');
     if (body === undefined || (isObject(body) && Object.keys(body).length === 0)) return undefined;
     throw apiFailure('invalid', 'this takes no body');
   }

@@ -216,7 +216,10 @@ export function ask(door: string | number, sent: Sent): Promise<Answer> {
   const { method = 'GET', path, body, token } = sent;
   const payload = body === undefined ? null : typeof body === 'string' ? body : JSON.stringify(body);
   const headers: Record<string, string> = { ...sent.headers };
-  if (payload !== null) headers['content-type'] = sent.type ?? 'application/json';
+  if (payload !== null) {
+    headers['content-type'] = sent.type ?? 'application/json';
+    if (headers['transfer-encoding'] === undefined) headers['content-length'] = String(Buffer.byteLength(payload));
+  }
   if (token !== undefined) headers['authorization'] = `Bearer ${token}`;
   const where = typeof door === 'string' ? { socketPath: door } : { host: '127.0.0.1', port: door };
   return new Promise((resolve, reject) => {
