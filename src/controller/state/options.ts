@@ -26,7 +26,10 @@ export interface CoreLimits {
   readonly registerTimeoutMs: number;
   /** Passed on to nodes; the server sends them. */
   readonly pingIntervalMs: number;
-  /** Two rounds of netmap traffic are at least connections × this apart, when that is more than `fanOutAtOnceMs` … */
+  /**
+   * Two rounds of netmap traffic are at least connections × this apart, when that is more than `fanOutAtOnceMs` … So no
+   * more than 1 / fanOutCostMs messages a millisecond are made, and what a message costs the server is below it.
+   */
   readonly fanOutCostMs: number;
   readonly fanOutAtOnceMs: number;
   /** … and never further apart than this. */
@@ -79,9 +82,9 @@ export const DEFAULT_LIMITS: CoreLimits = {
   ephemeralMs: 300_000,
   registerTimeoutMs: 30_000,
   pingIntervalMs: 20_000,
-  fanOutCostMs: 0.05,
+  fanOutCostMs: 0.1,
   fanOutAtOnceMs: 5,
-  fanOutIntervalMaxMs: 500,
+  fanOutIntervalMaxMs: 1_000,
   loggedOpsMax: LOGGED_OPS_MAX,
   deltaOpsMax: 10_000,
   deltasCachedMax: 16,
