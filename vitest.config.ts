@@ -1,5 +1,6 @@
-// Four projects. `unit` is everything that needs no network of its own and may run in parallel. `store` are the databases:
-// it starts a PostgreSQL server, which refuses to be root, and so runs outside of user namespaces. `interop` makes network
+// Five projects. `unit` is everything that needs no network of its own and may run in parallel. `store` are the databases:
+// it starts a PostgreSQL server, which refuses to be root, and so runs outside of user namespaces. `controller` runs the
+// controller's process, built, on loopback, and kills it often. `interop` makes network
 // namespaces, drives other WireGuards and waits for real timers: long limits, two files at a time, so that the rekeying
 // that takes two minutes passes beside the others. `timing` are those of them that measure, one by one and after all else.
 
@@ -34,6 +35,15 @@ export default defineConfig({
           include: ['test/store/**/*.test.ts'],
           pool: 'forks',
           testTimeout: 30_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: 'controller',
+          include: ['test/controller/**/*.test.ts'],
+          pool: 'forks',
+          testTimeout: 60_000,
           hookTimeout: 60_000,
         },
       },

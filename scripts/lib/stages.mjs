@@ -82,6 +82,13 @@ export const STAGES = [
     commands: () => [[...vitest, 'run', '--project', 'store']],
   },
   {
+    name: 'controller',
+    title: 'the controller as a process, killed 200 times',
+    after: ['types'],
+    limitSeconds: 600,
+    commands: () => [[...vitest, 'run', '--project', 'controller']],
+  },
+  {
     name: 'sim',
     title: `simulation, ${SIMULATED_SEEDS} seeds`,
     after: ['types'],
