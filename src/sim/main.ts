@@ -1,42 +1,53 @@
-// `npm run sim -- --seeds N [--seed S] [--minutes M] [--json]`: many simulated runs, one per seed, shared among the cores.
-// A failure prints its seed, the commit and the way to replay it; a replay gives the same digest. The only file of this
-// room that is not pure.
+// `npm run sim -- --seeds N [--seed S] [--minutes M] [--json]`: many simulated runs, one per seed, shared among the cores;
+// `npm run sim:mesh` runs meshes, with a controller, instead of engines alone. A failure prints its seed, the commit and the
+// way to replay it; a replay gives the same digest. The only file of this room that is not pure.
 
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { nobleProvider } from '../crypto/noble.ts';
 import { nodeProvider } from '../crypto/node.ts';
 import { createReferencePlane } from '../dataplane/reference/plane.ts';
+import { type MeshRunResult, simulateMesh } from './mesh/mesh-run.ts';
 import { type RunResult, simulate } from './run.ts';
 
 const USAGE = `usage: npm run sim -- [--seeds N] [--seed S] [--minutes M] [--crypto node|noble] [--jobs J] [--story] [--json]
+       npm run sim:mesh -- the same, and [--nodes K]
   --seeds N    runs this many seeds (default 100), from S on
   --seed S     the first seed (default 1); alone, the only one
-  --minutes M  virtual minutes of chaos in each run (default 4)
+  --minutes M  virtual minutes of chaos in each run (default 4; of a mesh 3)
+  --nodes K    as many machines in each mesh (default: drawn from the seed)
   --crypto     node (default) or noble, the reference; both give the same digests
   --story      prints what happened in each run
   --json       prints the results as JSON
 `;
 
+type Kind = 'engines' | 'mesh';
+type Result = RunResult | MeshRunResult;
+
 interface Job {
+  readonly kind: Kind;
   readonly first: number;
   readonly count: number;
   readonly step: number;
   readonly minutes: number;
+  readonly nodes: number | null;
   readonly crypto: string;
 }
 
-function runOne(seed: number, job: Job): RunResult {
+const MINUTES: Readonly<Record<Kind, string>> = { engines: '4', mesh: '3' };
+
+function runOne(seed: number, job: Job): Result {
   const crypto = job.crypto === 'noble' ? nobleProvider : nodeProvider;
+  const { minutes, nodes } = job;
+  const makePlane = () => createReferencePlane({ crypto, slabSlots: 256 });
+  const sha256 = (data: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(data).digest());
   try {
-    return simulate({
-      seed,
-      minutes: job.minutes,
-      crypto,
-      makePlane: () => createReferencePlane({ crypto, slabSlots: 256 }),
-    });
+    return job.kind === 'mesh'
+      ? simulateMesh({ seed, minutes, nodes, crypto, sha256, makePlane })
+      : simulate({ seed, minutes, crypto, makePlane });
   } catch (error) {
     const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
     const nothing = { hosts: 0, story: [], digest: '', datagrams: 0, packetsDelivered: 0, handshakes: 0 };
@@ -44,7 +55,7 @@ function runOne(seed: number, job: Job): RunResult {
   }
 }
 
-function work(job: Job, report: (result: RunResult) => void): void {
+function work(job: Job, report: (result: Result) => void): void {
   for (let i = 0; i < job.count; i += job.step) report(runOne(job.first + i, job));
 }
 
@@ -70,9 +81,11 @@ function positive(text: string, name: string): number {
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
+      mesh: { type: 'boolean', default: false },
       seeds: { type: 'string' },
       seed: { type: 'string' },
-      minutes: { type: 'string', default: '4' },
+      minutes: { type: 'string' },
+      nodes: { type: 'string' },
       crypto: { type: 'string', default: 'node' },
       jobs: { type: 'string' },
       story: { type: 'boolean', default: false },
@@ -84,17 +97,19 @@ async function main(): Promise<number> {
     process.stdout.write(USAGE);
     return 0;
   }
+  const kind: Kind = values.mesh ? 'mesh' : 'engines';
   const count = Math.floor(positive(values.seeds ?? (values.seed === undefined ? '100' : '1'), 'seeds'));
   const first = Math.floor(positive(values.seed ?? '1', 'seed'));
-  const minutes = positive(values.minutes, 'minutes');
+  const minutes = positive(values.minutes ?? MINUTES[kind], 'minutes');
+  const nodes = values.nodes === undefined ? null : Math.floor(positive(values.nodes, 'nodes'));
   const jobs = Math.min(count, Math.floor(positive(values.jobs ?? String(availableParallelism()), 'jobs')));
   const started = performance.now();
-  const results: RunResult[] = [];
-  const note = (result: RunResult): void => {
+  const results: Result[] = [];
+  const note = (result: Result): void => {
     results.push(result);
     if (process.stderr.isTTY) process.stderr.write(`\r${results.length}/${count} seeds`);
   };
-  const job = { count, minutes, crypto: values.crypto };
+  const job = { kind, count, minutes, nodes, crypto: values.crypto };
   if (jobs === 1) work({ ...job, first, step: 1 }, note);
   else
     await Promise.all(
@@ -104,10 +119,11 @@ async function main(): Promise<number> {
     );
   if (process.stderr.isTTY) process.stderr.write('\r');
   results.sort((a, b) => a.seed - b.seed);
-  return print(results, { ...values, minutes, seconds: (performance.now() - started) / 1000 });
+  const { json, story, crypto } = values;
+  return print(results, { kind, json, story, crypto, minutes, nodes, seconds: (performance.now() - started) / 1000 });
 }
 
-function inWorker(job: Job, note: (result: RunResult) => void): Promise<void> {
+function inWorker(job: Job, note: (result: Result) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     const worker = new Worker(new URL(import.meta.url), { workerData: job });
     worker.on('message', note);
@@ -117,16 +133,17 @@ function inWorker(job: Job, note: (result: RunResult) => void): Promise<void> {
 }
 
 interface PrintOptions {
+  readonly kind: Kind;
   readonly json: boolean;
   readonly story: boolean;
   readonly minutes: number;
+  readonly nodes: number | null;
   readonly crypto: string;
   readonly seconds: number;
 }
 
-function print(results: readonly RunResult[], options: PrintOptions): number {
+function print(results: readonly Result[], options: PrintOptions): number {
   const failed = results.filter((result) => result.violations.length > 0);
-  const sum = (of: (result: RunResult) => number): number => results.reduce((total, result) => total + of(result), 0);
   if (options.json) {
     const shown = results.map((result) => (options.story ? result : { ...result, story: undefined }));
     process.stdout.write(
@@ -140,20 +157,35 @@ function print(results: readonly RunResult[], options: PrintOptions): number {
       for (const line of options.story ? result.story : result.story.slice(-12)) process.stdout.write(`  ${line}\n`);
     }
     for (const violation of result.violations) process.stdout.write(`  VIOLATED ${violation}\n`);
-    if (result.violations.length > 0) {
-      const crypto = options.crypto === 'node' ? '' : ` --crypto ${options.crypto}`;
-      process.stdout.write(
-        `  replay, at commit ${commit()}: npm run sim -- --seed ${result.seed} --minutes ${options.minutes}${crypto} --story\n`,
-      );
-    }
+    if (result.violations.length > 0) process.stdout.write(`  ${replay(result.seed, options)}\n`);
   }
   const single = results.length === 1 ? `, digest ${results[0]?.digest}` : '';
   process.stdout.write(
-    `${results.length} seeds in ${options.seconds.toFixed(1)} s: ${sum((r) => r.datagrams)} datagrams, ` +
-      `${sum((r) => r.packetsDelivered)} packets delivered, ${sum((r) => r.handshakes)} responses${single}\n` +
+    `${results.length} seeds in ${options.seconds.toFixed(1)} s: ${summary(results)}${single}\n` +
       `${results.length - failed.length} passed, ${failed.length} failed\n`,
   );
   return failed.length === 0 ? 0 : 1;
+}
+
+function replay(seed: number, { kind, minutes, nodes, crypto }: PrintOptions): string {
+  const script = kind === 'mesh' ? 'sim:mesh' : 'sim';
+  const more = `${nodes === null ? '' : ` --nodes ${nodes}`}${crypto === 'node' ? '' : ` --crypto ${crypto}`}`;
+  return `replay, at commit ${commit()}: npm run ${script} -- --seed ${seed} --minutes ${minutes}${more} --story`;
+}
+
+function summary(results: readonly Result[]): string {
+  const sum = (of: (result: Result) => number): number => results.reduce((total, result) => total + of(result), 0);
+  const common = `${sum((r) => r.datagrams)} datagrams, ${sum((r) => r.packetsDelivered)} packets delivered`;
+  const meshes = results.filter((result): result is MeshRunResult => 'transactions' in result);
+  if (meshes.length === 0) return `${common}, ${sum((r) => ('handshakes' in r ? r.handshakes : 0))} responses`;
+  const total = (of: (mesh: MeshRunResult) => number): number => meshes.reduce((before, mesh) => before + of(mesh), 0);
+  const longest = (of: (mesh: MeshRunResult) => number | null): number => Math.max(...meshes.map((r) => of(r) ?? 0));
+  return (
+    `${common}, ${total((r) => r.hosts)} machines, ${total((r) => r.controllerStarts)} starts of controllers, ` +
+    `${total((r) => r.transactions)} transactions, ${total((r) => r.controlMessages)} control messages, ` +
+    `${total((r) => r.resyncs)} resyncs; whole again within ${(longest((r) => r.settledMs) / 1000).toFixed(0)} s, ` +
+    `first packet after silence within ${longest((r) => r.firstPacketMs).toFixed(0)} ms`
+  );
 }
 
 if (isMainThread) {

@@ -1,0 +1,251 @@
+// The simulated mesh: virtual time, one network, one controller, any number of machines, and the connections between them.
+// Everything that happens is an event; a run is a function of its seed.
+
+import { ascii } from '../../base/bytes.ts';
+import type { Instant } from '../../base/instant.ts';
+import { type Endpoint, formatEndpoint, type IpAddress, type IpPrefix } from '../../base/ip.ts';
+import { Prng } from '../../base/prng.ts';
+import type { ConnectionId } from '../../controller/state/commands.ts';
+import type { Settings } from '../../controller/state/model.ts';
+import type { CoreLimits } from '../../controller/state/options.ts';
+import type { CryptoProvider } from '../../crypto/provider.ts';
+import type { MemoryDataPlane } from '../../dataplane/dataplane.ts';
+import { Digest } from '../digest.ts';
+import { EventQueue } from '../event-queue.ts';
+import { Network, type Scheduler } from '../network.ts';
+import { Committed } from './committed.ts';
+import { ControlStream } from './control-stream.ts';
+import { ControllerHost } from './controller-host.ts';
+import { type KeyPair, NodeHost } from './node-host.ts';
+import { Traffic } from './traffic.ts';
+
+export interface MeshWorldOptions {
+  readonly seed: number;
+  readonly crypto: CryptoProvider;
+  readonly sha256: (data: Uint8Array) => Uint8Array;
+  readonly makePlane: () => MemoryDataPlane;
+  /** The range of addresses may be so small that it runs out. */
+  readonly tight: boolean;
+}
+
+/** What connections to the controller are like; times in ms. */
+export interface ControlConditions {
+  latencyMs: number;
+  jitterMs: number;
+  writeMs: number;
+}
+
+export const GOOD_CONTROL: Readonly<ControlConditions> = { latencyMs: 10, jitterMs: 2, writeMs: 1 };
+
+/** An arbitrary start, so that no rule works by accident because time begins at zero. */
+const START = 1_000_000 as Instant;
+const PING_INTERVAL_MS = 20_000;
+const PORT = 51_820;
+const VIOLATIONS_MAX = 10;
+
+export class MeshWorld implements Scheduler {
+  readonly prng: Prng;
+  readonly network: Network;
+  readonly controller: ControllerHost;
+  readonly hosts: NodeHost[] = [];
+  readonly committed: Committed;
+  readonly traffic: Traffic;
+  readonly digest = new Digest();
+  readonly limits: Partial<CoreLimits> & Pick<CoreLimits, 'loggedOpsMax' | 'ownMessagesMax'>;
+  control: ControlConditions = { ...GOOD_CONTROL };
+  readonly counts = { connections: 0, controlMessages: 0, resyncs: 0 };
+  /** What happened, in words, with its instant: the story of a failed run. */
+  readonly story: string[] = [];
+  readonly #violations: string[] = [];
+  readonly #options: MeshWorldOptions;
+  readonly #events = new EventQueue();
+  #now: Instant = START;
+  #moves = 0;
+
+  constructor(options: MeshWorldOptions) {
+    this.#options = options;
+    this.prng = new Prng(options.seed);
+    this.network = new Network(this, this.prng.fork());
+    const violated = (what: string): void => {
+      if (this.#violations.length < VIOLATIONS_MAX) this.#violations.push(`${this.#time()} ${what}`);
+    };
+    this.committed = new Committed(violated);
+    this.traffic = new Traffic(violated);
+    this.limits = drawLimits(this.prng);
+    this.controller = new ControllerHost(
+      {
+        settings: drawSettings(this.prng, options.tight),
+        limits: this.limits,
+        sha256: options.sha256,
+        onOutput: (output) => this.committed.told(output),
+      },
+      this,
+      this.prng.fork(),
+    );
+    this.controller.store.onDurable = (changes) => this.committed.durable(changes);
+    this.network.taps.push((datagram) => {
+      this.digest.add(this.#now, datagram.bytes);
+      this.traffic.checkWire(datagram);
+    });
+  }
+
+  get now(): Instant {
+    return this.#now;
+  }
+
+  get violations(): readonly string[] {
+    return [...this.#violations, ...this.traffic.wire.violations];
+  }
+
+  tell(what: string): void {
+    this.story.push(`${this.#time()} ${what}`);
+  }
+
+  violated(what: string): void {
+    if (this.#violations.length < VIOLATIONS_MAX) this.#violations.push(`${this.#time()} ${what}`);
+  }
+
+  #time(): string {
+    return ((this.#now - START) / 1000).toFixed(3);
+  }
+
+  // — time —
+
+  schedule(delayMs: number, run: () => void): void {
+    this.#events.add((this.#now + delayMs) as Instant, run);
+  }
+
+  /** Runs every event up to `durationMs` from now, and leaves the clock there. */
+  run(durationMs: number): void {
+    this.runUntil(() => false, durationMs);
+  }
+
+  /** Runs until `condition` holds or `limitMs` have passed; whether it came to hold. */
+  runUntil(condition: () => boolean, limitMs: number): boolean {
+    const end = (this.#now + limitMs) as Instant;
+    while (!condition()) {
+      const at = this.#events.nextAt();
+      if (at === null || at > end) {
+        this.#now = end;
+        return condition();
+      }
+      this.#now = at;
+      this.#events.take()?.run();
+    }
+    return true;
+  }
+
+  // — machines —
+
+  /** Machine number n is at 192.0.2.n:51820, and nowhere in the mesh yet. */
+  addHost(): NodeHost {
+    const number = this.hosts.length + 1;
+    const name = `host${number}`;
+    const host = new NodeHost(
+      {
+        name,
+        endpoint: formatEndpoint(`192.0.2.${number}` as IpAddress, PORT),
+        crypto: this.#options.crypto,
+        makePlane: this.#options.makePlane,
+        firewall: this.prng.chance(0.4),
+        tellsAddress: this.prng.chance(0.6),
+      },
+      {
+        connect: (from, connection, key) => this.#connect(from, connection, key),
+        received: (at, packet) => this.traffic.received(at, packet),
+        beforeNetmap: (at) => this.traffic.beforeNetmap(at),
+        afterNetmap: (at, changes) => this.traffic.afterNetmap(at, changes),
+        resynced: (at, reason) => {
+          this.counts.resyncs++;
+          this.tell(`${at.name} asks for a resync: ${reason}`);
+        },
+      },
+      this,
+      this.network,
+      this.prng.fork(),
+    );
+    this.traffic.owns(host.endpoint, host);
+    this.hosts.push(host);
+    return host;
+  }
+
+  /** An address that nobody has had. */
+  newEndpoint(host: NodeHost): Endpoint {
+    const number = ++this.#moves;
+    const endpoint = formatEndpoint(`203.0.${(number >> 8) & 255}.${number & 255}` as IpAddress, PORT);
+    this.traffic.owns(endpoint, host);
+    return endpoint;
+  }
+
+  // — connections to the controller —
+
+  #connect(host: NodeHost, number: number, key: KeyPair): ControlStream | null {
+    const { latencyMs } = this.control;
+    if (host.controllerCutUntil > this.#now) {
+      // Sometimes the network says so, sometimes nobody does.
+      if (this.prng.chance(0.5)) this.schedule(latencyMs, () => host.unreachable(number));
+      return null;
+    }
+    if (!this.controller.running) {
+      this.schedule(2 * latencyMs, () => host.unreachable(number));
+      return null;
+    }
+    return new ControlStream({
+      id: ++this.counts.connections as ConnectionId,
+      publicKey: key.publicKey,
+      remoteAddress: host.address,
+      ...this.control,
+      pingIntervalMs: PING_INTERVAL_MS,
+      node: host,
+      controller: this.controller,
+      scheduler: this,
+      prng: this.prng.fork(),
+      tap: (text) => {
+        this.counts.controlMessages++;
+        this.digest.add(this.#now, ascii(text));
+      },
+    });
+  }
+
+  // — what must hold at every moment —
+
+  check(): void {
+    for (const host of this.hosts) this.traffic.checkLimits(host);
+    const { ownMessagesMax, loggedOpsMax } = this.limits;
+    for (const stream of this.controller.streams()) {
+      // One error may follow what is allowed.
+      if (stream.queued > ownMessagesMax + 2) this.violated(`${stream.queued} messages wait for one connection`);
+      if (stream.netmapsQueued > 1) this.violated(`${stream.netmapsQueued} netmap messages wait for one connection`);
+    }
+    if (this.controller.store.log.length > loggedOpsMax) this.violated('the log of operations is longer than allowed');
+  }
+}
+
+/** Small enough that a run meets them. */
+function drawLimits(prng: Prng): MeshWorld['limits'] {
+  return {
+    loggedOpsMax: prng.pick([16, 64, 4_096]),
+    deltaOpsMax: prng.pick([8, 10_000]),
+    snapshotLagMin: prng.pick([2, 64]),
+    fanOutCostMs: prng.pick([0.05, 10]),
+    ephemeralMs: prng.pick([20_000, 60_000]),
+    restartGraceMs: prng.pick([30_000, 90_000]),
+    offlineGraceMs: prng.pick([2_000, 10_000]),
+    pingIntervalMs: PING_INTERVAL_MS,
+    ownMessagesMax: prng.pick([32, 128]),
+    punchesQueuedMax: prng.pick([4, 64]),
+  };
+}
+
+function drawSettings(prng: Prng, tight: boolean): Settings {
+  return {
+    networkName: 'simulated',
+    prefix4: (tight ? prng.pick(['10.77.0.0/28', '10.77.0.0/24']) : '10.77.0.0/16') as IpPrefix,
+    prefix6: 'fd77::/64' as IpPrefix,
+    requireApproval: prng.chance(0.2),
+    epoch: 'simulated_epoch0',
+    nextNodeId: 1,
+    nextHost: 2,
+    nextAuditId: 1,
+  };
+}

@@ -1,0 +1,103 @@
+// What people do after chaos until a mesh is whole again: they start machines, enable, approve and renew them, and hand out
+// a join link to those that were told to join again. Some machines they leave as they are: those must stay locked out.
+
+import type { NodeRecord } from '../../controller/state/model.ts';
+import { isExpired } from '../../controller/state/state-view.ts';
+import type { MeshWorld } from './mesh-world.ts';
+import type { NodeHost } from './node-host.ts';
+
+/** With more nodes than this, those whose machines have forgotten them are removed: addresses may be short. */
+const CROWD = 8;
+
+export class People {
+  readonly #world: MeshWorld;
+  /** Machines that are to be in. */
+  readonly wanted: readonly NodeHost[];
+  #link: string | null = null;
+
+  constructor(world: MeshWorld, wanted: readonly NodeHost[]) {
+    this.#world = world;
+    this.wanted = wanted;
+  }
+
+  /** Settings that let everybody in, no planned expiry, room, and a join link for all. */
+  prepare(): void {
+    const { controller } = this.#world;
+    controller.administer({ action: 'settings.change', edit: { requireApproval: false } });
+    const crowded = (controller.core?.state.nodeCount ?? 0) > CROWD;
+    for (const { id, publicKey, expiresAt } of controller.core?.state.nodes() ?? []) {
+      const isNobodys = !this.#world.hosts.some((host) => host.publicKeys.includes(publicKey));
+      const isLost = !this.#world.hosts.some((host) => host.holdsKey(publicKey));
+      if (isNobodys) this.#world.violated(`node ${id} has a key that no machine ever had`);
+      if (crowded && isLost) controller.administer({ action: 'nodes.remove', node: id });
+      else if (expiresAt !== null)
+        controller.administer({ action: 'nodes.change', node: id, edit: { expiresAt: null } });
+    }
+    controller.administer(
+      {
+        action: 'keys.create',
+        input: {
+          description: '',
+          reusable: true,
+          ephemeral: false,
+          preApproved: true,
+          tags: [],
+          expiresInSeconds: null,
+        },
+      },
+      (answer) => {
+        if (answer.ok && answer.result.kind === 'authKeyCreated') this.#link = answer.result.secret;
+      },
+    );
+  }
+
+  get link(): string | null {
+    return this.#link;
+  }
+
+  /** Looks at every machine once, and does what its state asks for. */
+  look(): void {
+    for (const host of this.wanted) this.#lookAt(host);
+  }
+
+  #lookAt(host: NodeHost): void {
+    const { controller } = this.#world;
+    const record = this.recordOf(host);
+    if (record !== undefined && this.#letIn(record)) return;
+    if (host.running === null) {
+      this.#world.tell(`${host.name} is started by a person`);
+      host.start(null);
+      return;
+    }
+    const { step, problem } = host.client?.status() ?? { step: 'stopped', problem: null };
+    if (problem !== null && this.#link !== null) {
+      this.#world.tell(`${host.name} joins again by a person: ${problem.code}`);
+      host.join(this.#link);
+    } else if (step === 'pending' && record !== undefined) {
+      controller.administer({ action: 'nodes.approve', node: record.id });
+    }
+  }
+
+  /** True when the record had to be changed for it; then the machine is looked at another time. */
+  #letIn(record: NodeRecord): boolean {
+    const { controller } = this.#world;
+    const { id } = record;
+    if (record.disabled || isExpired(record, controller.wall())) {
+      controller.administer({ action: 'nodes.change', node: id, edit: { disabled: false, expiresAt: null } });
+      return true;
+    }
+    if (record.approved) return false;
+    controller.administer({ action: 'nodes.approve', node: id });
+    return true;
+  }
+
+  /** By any of its keys: a rotation may be under way. */
+  recordOf(host: NodeHost): NodeRecord | undefined {
+    const state = this.#world.controller.core?.state;
+    for (const key of host.publicKeys) {
+      const record = state?.nodeByKey(key);
+      if (record !== undefined) return record;
+    }
+    return undefined;
+  }
+}
