@@ -9,9 +9,10 @@ import { isIP } from 'node:net';
 import { join } from 'node:path';
 import type { ApiError } from '../protocol/admin-api.ts';
 import { canonicalUrl } from '../protocol/join-link.ts';
-import { ADMIN_PREFIX, ADMIN_SOCKET_NAME, DATA_DIR_DEFAULT } from '../protocol/paths.ts';
+import { ADMIN_PREFIX, ADMIN_SOCKET_NAME } from '../protocol/paths.ts';
 import { AdminError, cutOff, notAController, unreachable, unreadable } from './admin-problems.ts';
 import { type CliIo, UsageError } from './command.ts';
+import { DATA_OPTION_HELP, dataDirectory } from './data-directory.ts';
 import { tellProblem } from './local-client.ts';
 
 /** Every command that speaks to the controller takes these. */
@@ -24,7 +25,7 @@ export const ADMIN_OPTIONS = {
 } as const;
 
 export const ADMIN_OPTION_HELP = [
-  { form: '--data DIR', text: `the controller's data (default WARREN_DATA, or ${DATA_DIR_DEFAULT})` },
+  DATA_OPTION_HELP,
   { form: '--url URL', text: 'the controller on another machine; needs a token' },
   { form: '--token-file FILE', text: 'where the token is; else in WARREN_TOKEN' },
   { form: '--ca FILE', text: "PEM certificate to trust for URL, besides the system's" },
@@ -135,8 +136,7 @@ function socketTarget(values: AdminValues, env: NodeJS.ProcessEnv): Target {
   for (const name of ['token-file', 'ca'] as const) {
     if (values[name] !== undefined) throw new UsageError(`--${name} goes with --url`);
   }
-  const directory = values.data ?? env['WARREN_DATA'] ?? '';
-  const socketPath = join(directory === '' ? DATA_DIR_DEFAULT : directory, ADMIN_SOCKET_NAME);
+  const socketPath = join(dataDirectory(values.data, env), ADMIN_SOCKET_NAME);
   return { name: socketPath, socketPath, url: null, token: null, ca: null };
 }
 

@@ -126,6 +126,31 @@ export function commandGroup(group: Omit<Command, 'usage' | 'options' | 'run'>):
   };
 }
 
+/**
+ * The subcommand that `args` choose, and what is left for it. Options may stand before it (`controller --data DIR backup`);
+ * which of them take a value is in their help. Null when `args` choose none.
+ */
+export function chooseSubcommand(
+  command: Command,
+  args: readonly string[],
+): { readonly subcommand: Command; readonly rest: readonly string[] } | null {
+  const { subcommands = [] } = command;
+  if (subcommands.length === 0) return null;
+  const forms = [command, ...subcommands].flatMap(({ options }) => options.map(({ form }) => form));
+  for (let at = 0; at < args.length; at++) {
+    const word = args[at] as string;
+    if (word === '--') return null;
+    if (word.startsWith('-')) {
+      const takesValue = forms.some((form) => form.split(', ').some((one) => one.startsWith(`${word} `)));
+      if (takesValue) at++;
+      continue;
+    }
+    const subcommand = subcommands.find(({ name }) => name === word);
+    return subcommand === undefined ? null : { subcommand, rest: args.toSpliced(at, 1) };
+  }
+  return null;
+}
+
 /** `: did you mean "list"?`, or nothing. */
 export function didYouMean(word: string, names: readonly string[]): string {
   const [near] = nearNames(word, names, 1);

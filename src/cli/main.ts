@@ -4,6 +4,7 @@
 import {
   type CliIo,
   type Command,
+  chooseSubcommand,
   commandList,
   didYouMean,
   EXIT_DONE,
@@ -83,8 +84,8 @@ function runWarren(argv: readonly string[], io: CliIo): number | Promise<number>
 }
 
 function runCommand(command: Command, args: readonly string[], program: string, io: CliIo): number | Promise<number> {
-  const subcommand = command.subcommands?.find(({ name }) => name === args[0]);
-  if (subcommand !== undefined) return runCommand(subcommand, args.slice(1), program, io);
+  const chosen = chooseSubcommand(command, args);
+  if (chosen !== null) return runCommand(chosen.subcommand, chosen.rest, program, io);
   // What stands behind `--` is no option.
   const end = args.indexOf('--');
   const options = end < 0 ? args : args.slice(0, end);
@@ -127,12 +128,14 @@ function find(name: string): Command {
 /** As many words of `argv` as name a command and its subcommands. */
 function helpCommandFor(argv: readonly string[], program: string): string {
   const words = [program];
-  let commands: readonly Command[] = program === 'warren' ? COMMANDS : [];
-  for (const word of argv) {
-    const command = commands.find(({ name }) => name === word);
-    if (command === undefined) break;
-    words.push(word);
-    commands = command.subcommands ?? [];
+  const [first, ...rest] = argv;
+  let command = program === 'warren' ? COMMANDS.find(({ name }) => name === first) : undefined;
+  let args: readonly string[] = rest;
+  while (command !== undefined) {
+    words.push(command.name);
+    const chosen = chooseSubcommand(command, args);
+    command = chosen?.subcommand;
+    args = chosen?.rest ?? [];
   }
   return `${words.join(' ')} --help`;
 }

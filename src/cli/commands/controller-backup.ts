@@ -6,6 +6,7 @@ import type { BackupLine } from '../../protocol/admin-api.ts';
 import { withController } from '../admin-client.ts';
 import { AdminError, cutOff } from '../admin-problems.ts';
 import { type CliIo, type Command, EXIT_DONE, parseArguments } from '../command.ts';
+import { DATA_OPTION_HELP } from '../data-directory.ts';
 import { oneArgument } from '../positionals.ts';
 import { bytes } from './show.ts';
 
@@ -20,7 +21,7 @@ it. Back comes it with: warren controller restore FILE. With PostgreSQL use pg_d
 
 Exit code: 0 done, 1 failed, 2 wrong arguments.`,
   options: [
-    { form: '--data DIR', text: "the controller's data" },
+    DATA_OPTION_HELP,
     { form: '--json', text: 'print {"path", "bytes"}' },
     { form: '-h, --help', text: 'this help' },
   ],

@@ -1,8 +1,8 @@
 // `warren controller restore FILE`: brings a backup back into the data directory of a controller that is stopped. It works on files,
 // so it loads the controller's store, and only here.
 
-import { DATA_DIR_DEFAULT } from '../../protocol/paths.ts';
 import { type CliIo, type Command, EXIT_DONE, parseArguments, tellFailure } from '../command.ts';
+import { DATA_OPTION_HELP, dataDirectory } from '../data-directory.ts';
 import { oneArgument } from '../positionals.ts';
 
 const OPTIONS = { data: { type: 'string' }, force: { type: 'boolean' }, json: { type: 'boolean' } } as const;
@@ -17,7 +17,7 @@ when the controller runs again; those that joined after the backup join anew.
 
 Exit code: 0 done, 1 failed, 2 wrong arguments.`,
   options: [
-    { form: '--data DIR', text: `the controller's data (default WARREN_DATA, or ${DATA_DIR_DEFAULT})` },
+    DATA_OPTION_HELP,
     { form: '--force', text: 'replace a database that is there' },
     { form: '--json', text: 'print {"data", "network", "nodes", "replaced"}' },
     { form: '-h, --help', text: 'this help' },
@@ -28,8 +28,7 @@ Exit code: 0 done, 1 failed, 2 wrong arguments.`,
 async function run(args: readonly string[], io: CliIo): Promise<number> {
   const { values, positionals } = parseArguments(args, OPTIONS);
   const file = oneArgument('name the backup: a file made by warren controller backup', positionals);
-  const fromEnvironment = io.env['WARREN_DATA'] ?? '';
-  const data = values.data ?? (fromEnvironment === '' ? DATA_DIR_DEFAULT : fromEnvironment);
+  const data = dataDirectory(values.data, io.env);
   const { restore } = await import('../../controller/restore-main.ts');
   const outcome = await restore(file, data, values.force === true);
   if (outcome.kind === 'failed') return tellFailure(io, 'warren controller restore', outcome.failure);

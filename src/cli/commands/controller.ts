@@ -4,8 +4,10 @@
 import { CONTROLLER_PORT_DEFAULT, canonicalUrl } from '../../protocol/join-link.ts';
 import { DATA_DIR_DEFAULT } from '../../protocol/paths.ts';
 import { type CliIo, type Command, EXIT_DONE, parseArguments, tellFailure, UsageError } from '../command.ts';
+import { dataDirectory } from '../data-directory.ts';
 import { packageVersion } from '../package-version.ts';
 import { controllerBackupCommand } from './controller-backup.ts';
+import { controllerRestoreCommand } from './controller-restore.ts';
 
 const OPTIONS = {
   data: { type: 'string' },
@@ -45,7 +47,7 @@ Exit code: 0 when it ended as asked, 1 when it failed, 2 for wrong arguments.`,
     { form: '--json', text: 'print url, publicKey, network, joinLink as JSON when ready' },
     { form: '-h, --help', text: 'this help' },
   ],
-  subcommands: [controllerBackupCommand],
+  subcommands: [controllerBackupCommand, controllerRestoreCommand],
   run,
 };
 
@@ -65,7 +67,7 @@ async function run(args: readonly string[], io: CliIo): Promise<number> {
     throw new UsageError(`--${option} wants ADDR:PORT, [ADDR6]:PORT or :PORT, not ${JSON.stringify(text)}`);
   };
   const settings = {
-    dataDirectory: values.data ?? DATA_DIR_DEFAULT,
+    dataDirectory: dataDirectory(values.data, io.env),
     database: values.database ?? databaseFromEnvironment(io.env),
     listen: address('listen'),
     url,
