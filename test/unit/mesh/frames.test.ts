@@ -1,0 +1,112 @@
+// The frames inside the tunnel, and the STUN indication beside it: their bytes as drawn above the codecs, and whatever else
+// may come in their place.
+
+import { describe, expect, test } from 'vitest';
+import { fromHex, toHex } from '../../../src/base/bytes.ts';
+import { parseAddressBytes } from '../../../src/base/ip.ts';
+import { Prng } from '../../../src/base/prng.ts';
+import {
+  decodeFrame,
+  encodePing,
+  encodePong,
+  FRAME_BYTES_MAX,
+  PING_BYTES_MIN,
+  PONG_BYTES,
+} from '../../../src/mesh/frames.ts';
+import { bindingIndication } from '../../../src/mesh/stun.ts';
+
+const bytes = (text: string): Uint8Array => fromHex(text) ?? new Uint8Array(0);
+const address = (text: string): Uint8Array => parseAddressBytes(text) ?? new Uint8Array(0);
+
+describe('a ping', () => {
+  test('has the bytes that are drawn', () => {
+    expect(toHex(encodePing(0x01020304, 8))).toBe('0101000801020304');
+    expect(toHex(encodePing(0xffffffff, 12))).toBe('0101000cffffffff00000000');
+  });
+
+  test('of any size is read again, with the padding of the transport behind it', () => {
+    for (const size of [PING_BYTES_MIN, 9, 64, 1_472, FRAME_BYTES_MAX]) {
+      const padded = new Uint8Array(Math.ceil(size / 16) * 16);
+      padded.set(encodePing(77, size));
+      expect(decodeFrame(padded)).toEqual({ kind: 'ping', txid: 77 });
+    }
+  });
+});
+
+describe('a pong', () => {
+  test('has the bytes that are drawn, and says where the ping came from', () => {
+    const four = encodePong(5, address('192.0.2.1'), 51_820);
+    expect(toHex(four)).toBe(`0102001c00000005${'0400ca6c'}c0000201${'00'.repeat(12)}`);
+    expect(decodeFrame(four)).toEqual({ kind: 'pong', txid: 5, observed: '192.0.2.1:51820' });
+    const six = encodePong(6, address('2001:db8::1'), 1);
+    expect(six.length).toBe(PONG_BYTES);
+    expect(decodeFrame(six)).toEqual({ kind: 'pong', txid: 6, observed: '[2001:db8::1]:1' });
+  });
+
+  test('that does not say is no error', () => {
+    for (const family of [0, 5, 255]) {
+      const pong = encodePong(5, address('192.0.2.1'), 51_820);
+      pong[8] = family;
+      expect(decodeFrame(pong)).toEqual({ kind: 'pong', txid: 5, observed: null });
+    }
+    expect(decodeFrame(encodePong(5, address('192.0.2.1'), 0))).toMatchObject({ observed: null });
+  });
+});
+
+describe('another frame', () => {
+  test('of a kind or version that is not known is not an error', () => {
+    expect(decodeFrame(bytes('0103000800000000'))).toEqual({ kind: 'unknown' });
+    expect(decodeFrame(bytes('0201000800000000'))).toEqual({ kind: 'unknown' });
+    expect(decodeFrame(bytes('0001000800000000'))).toEqual({ kind: 'unknown' });
+  });
+
+  test('that is cut off, longer than what carries it, or no frame at all is malformed', () => {
+    for (const text of [
+      '',
+      '01',
+      '01010008000000',
+      '0101000900000000',
+      '0101000700000000',
+      '0102001c00000000',
+      '4501000800000000',
+    ]) {
+      expect(decodeFrame(bytes(text))).toEqual({ kind: 'malformed' });
+    }
+  });
+
+  test('of random or mutated bytes never throws, and what is read was there', () => {
+    for (let seed = 1; seed <= 20_000; seed++) {
+      const prng = new Prng(seed);
+      const base = prng.chance(0.5)
+        ? encodePing(prng.nextU32(), prng.nextInt(8, 64))
+        : encodePong(prng.nextU32(), address(prng.chance(0.5) ? '10.0.0.1' : 'fd00::1'), prng.nextInt(0, 65_535));
+      const frame = prng.chance(0.2)
+        ? new Uint8Array(prng.nextInt(0, 64))
+        : base.slice(0, prng.nextInt(0, base.length));
+      if (prng.chance(0.2)) prng.fill(frame);
+      for (let flips = prng.nextInt(0, 3); flips > 0 && frame.length > 0; flips--) {
+        const at = prng.nextInt(0, frame.length - 1);
+        frame[at] = (frame[at] as number) ^ (1 << prng.nextInt(0, 7));
+      }
+      const before = toHex(frame);
+      const decoded = decodeFrame(frame);
+      expect(toHex(frame)).toBe(before);
+      if (decoded.kind === 'ping' || decoded.kind === 'pong') {
+        expect(frame[0]).toBe(1);
+        expect(decoded.txid).toBe(new DataView(frame.buffer, frame.byteOffset).getUint32(4));
+        expect(frame.length).toBeGreaterThanOrEqual(decoded.kind === 'ping' ? PING_BYTES_MIN : PONG_BYTES);
+      }
+    }
+  });
+});
+
+describe('a binding indication', () => {
+  test('is the header of RFC 8489 with a random transaction, and nothing else', () => {
+    const prng = new Prng(1);
+    const first = bindingIndication((out) => prng.fill(out));
+    const second = bindingIndication((out) => prng.fill(out));
+    expect(toHex(first.subarray(0, 8))).toBe('001100002112a442');
+    expect(first.length).toBe(20);
+    expect(toHex(first.subarray(8))).not.toBe(toHex(second.subarray(8)));
+  });
+});

@@ -1,0 +1,164 @@
+// Pings inside the tunnel: the time they take, the sessions they begin, what they tell about addresses, and their limits.
+
+import { describe, expect, test } from 'vitest';
+import { NEVER } from '../../../src/base/instant.ts';
+import type { Endpoint } from '../../../src/base/ip.ts';
+import { FRAME_BYTES_MAX } from '../../../src/mesh/frames.ts';
+import { PINGS_IN_FLIGHT_MAX, PINGS_WAITING_MAX, PONGS_BURST } from '../../../src/mesh/pings.ts';
+import type { NodeId } from '../../../src/protocol/values.ts';
+import { connectedMeshPair, type MeshNode, meshPair } from './mesh-world.ts';
+
+function ping(node: MeshNode, other: { readonly id: NodeId }, bytes?: number): number {
+  const result = node.act((mesh, now) => mesh.ping(other.id, now, bytes));
+  if (!result.ok) throw new Error(result.reason);
+  return result.txid;
+}
+
+describe('a ping', () => {
+  test('over a session takes a round trip, and says where the peer is and where it sees us', () => {
+    const { world, alice, bob } = connectedMeshPair();
+    const txid = ping(alice, bob);
+    world.run(100);
+    expect(alice.pongs).toEqual([
+      { id: bob.id, txid, rttMs: 20, endpoint: bob.endpoints[0], observed: alice.endpoints[0] },
+    ]);
+    expect(alice.seen).toEqual([{ id: bob.id, endpoint: alice.endpoints[0] }]);
+    expect(world.wire()).toEqual(['alice:data', 'bob:data']);
+  });
+
+  test('to an idle peer begins a session; the time of the handshake is not in its time', () => {
+    const { world, alice, bob } = meshPair();
+    ping(alice, bob);
+    expect(alice.stateOf(bob)).toBe('connecting');
+    world.run(39);
+    expect(alice.pongs).toEqual([]);
+    world.run(1);
+    expect(alice.pongs.map(({ rttMs }) => rttMs)).toEqual([20]);
+  });
+
+  test('of any size is answered with a small pong', () => {
+    const { world, alice, bob } = connectedMeshPair();
+    for (const bytes of [8, 100, FRAME_BYTES_MAX]) ping(alice, bob, bytes);
+    world.run(100);
+    expect(alice.pongs.length).toBe(3);
+    for (const bytes of [7, FRAME_BYTES_MAX + 1, 8.5, Number.NaN]) {
+      expect(alice.act((mesh, now) => mesh.ping(bob.id, now, bytes)).ok).toBe(false);
+    }
+  });
+
+  test('says that there is no such peer, or no tunnel', () => {
+    const { alice, bob } = meshPair();
+    expect(alice.act((mesh, now) => mesh.ping(99 as NodeId, now))).toEqual({
+      ok: false,
+      reason: 'there is no such peer',
+    });
+    alice.act((mesh, now) => mesh.linkDown(now));
+    expect(alice.act((mesh, now) => mesh.ping(bob.id, now))).toEqual({ ok: false, reason: 'the tunnel is down' });
+  });
+
+  test('tells a new address of ours once', () => {
+    const { world, alice, bob } = connectedMeshPair();
+    for (let n = 0; n < 3; n++) {
+      ping(alice, bob);
+      world.run(100);
+    }
+    expect(alice.seen.length).toBe(1);
+    alice.move(['192.0.2.77:51820' as Endpoint]);
+    ping(alice, bob);
+    world.run(100);
+    expect(alice.seen.map(({ endpoint }) => endpoint)).toEqual(['192.0.2.1:51820', '192.0.2.77:51820']);
+  });
+
+  test('that is not answered finds the peer anew: it was restarted and knows of no session', () => {
+    const { world, alice, bob } = connectedMeshPair();
+    bob.restart();
+    bob.snapshot([alice.record()]);
+    ping(alice, bob);
+    world.run(1_100);
+    ping(alice, bob);
+    world.run(100);
+    expect(alice.pongs.length).toBe(1);
+    expect(alice.mesh.counters.counts.probesFailed).toBe(1);
+  });
+
+  test('and its answer leave no timer behind', () => {
+    const { world, alice, bob } = connectedMeshPair();
+    ping(alice, bob);
+    world.run(700_000);
+    expect(alice.mesh.nextDeadline()).toBe(NEVER);
+    expect(bob.mesh.nextDeadline()).toBe(NEVER);
+  });
+});
+
+describe('limits', () => {
+  test('pings that wait for a session are few, and are lost when none comes of it', () => {
+    const { world, alice, bob } = meshPair();
+    world.network.blocked = () => true;
+    for (let n = 0; n < PINGS_WAITING_MAX; n++) ping(alice, bob);
+    expect(alice.act((mesh, now) => mesh.ping(bob.id, now)).ok).toBe(false);
+    world.run(120_000);
+    expect(alice.stateOf(bob)).toBe('idle');
+    expect(alice.reasonFor(bob)).toBe('it did not answer; the next packet tries again');
+    world.network.blocked = () => false;
+    alice.send(bob, 1);
+    world.run(100);
+    expect(alice.pongs).toEqual([]);
+    expect(alice.reasonFor(bob)).toBeNull();
+  });
+
+  test('a flood of pings is answered as far as the limit goes, and counted', () => {
+    const { world, alice, bob } = connectedMeshPair();
+    for (let n = 0; n < 500; n++) ping(alice, bob);
+    world.run(10);
+    const { pingsAnswered, pingsLimited } = bob.mesh.counters.counts;
+    expect(pingsAnswered).toBe(PONGS_BURST);
+    expect(pingsLimited).toBe(500 - PONGS_BURST);
+    world.run(1_000);
+    ping(alice, bob);
+    world.run(100);
+    expect(bob.mesh.counters.counts.pingsAnswered).toBe(PONGS_BURST + 1);
+  });
+
+  test('pings that nobody answers are not remembered for ever', () => {
+    const { world, alice, bob } = connectedMeshPair();
+    world.network.blocked = ({ source }) => bob.endpoints.includes(source);
+    const first = ping(alice, bob);
+    for (let n = 0; n < PINGS_IN_FLIGHT_MAX; n++) ping(alice, bob);
+    world.run(1);
+    expect(first).toBeGreaterThan(0);
+    world.network.blocked = () => false;
+    world.run(10_000);
+    expect(alice.pongs.some(({ txid }) => txid === first)).toBe(false);
+  });
+
+  test('a frame that is not known is counted and does nothing, a pong that nobody asked for neither', () => {
+    const { world, alice, bob } = connectedMeshPair();
+    const peer = [...bob.mesh.engine.peers()][0];
+    if (peer === undefined) throw new Error('Bob has a peer');
+    for (const frame of [
+      [1, 9, 0, 8, 0, 0, 0, 0],
+      [1, 1, 0, 200, 0, 0, 0, 0],
+      [1, 2, 0, 28, ...new Array(24).fill(0)],
+    ]) {
+      bob.plane.sendFrame(peer.slot, Uint8Array.from(frame), world.now);
+    }
+    bob.run();
+    world.run(50);
+    expect(alice.mesh.counters.counts).toMatchObject({ framesUnknown: 1, framesMalformed: 1, pongsUnexpected: 1 });
+    expect(alice.stateOf(bob)).toBe('established');
+  });
+});
+
+describe('a session', () => {
+  test('that carries pings alone is closed after five minutes, as one without real data', () => {
+    const { world, alice, bob } = connectedMeshPair();
+    for (let n = 0; n < 29; n++) {
+      ping(alice, bob);
+      world.run(10_000);
+    }
+    expect(alice.stateOf(bob)).toBe('established');
+    world.run(11_000);
+    expect(alice.mesh.engine.counters.reached.sessionsClosedIdle).toBe(1);
+    expect(alice.stateOf(bob)).toBe('idle');
+  });
+});
