@@ -184,7 +184,8 @@ class SqliteStore implements Store {
     try {
       return await work();
     } catch (error) {
-      throw sqliteError(error, this.#database.path);
+      // What is under way when the database closes (a backup, a page of the audit log) ends with it.
+      throw this.#closing === null ? sqliteError(error, this.#database.path) : closed(this.#database.path);
     }
   }
 }
