@@ -107,7 +107,7 @@ export class FanOut {
     const { seq } = this.#state;
     const lagMax = Math.max(this.#limits.snapshotLagMin, this.#state.nodeCount / 8);
     const cached = this.#snapshot;
-    if (cached !== null && seq - cached.message.seq <= lagMax && this.#log.covers(cached.message.seq)) return cached;
+    if (cached !== null && seq - cached.message.seq <= lagMax && this.canFollow(cached.message.seq)) return cached;
     const { networkName, prefix4, prefix6, epoch } = this.#state.settings;
     const nodes: NetmapNode[] = [];
     for (const node of this.#state.nodes()) if (this.#state.isListed(node.id)) nodes.push(netmapNodeOf(node));

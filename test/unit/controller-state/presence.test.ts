@@ -1,7 +1,7 @@
 // Presence: announced with the welcome, taken back after a grace period, batched; and ephemeral nodes that stay away.
 
 import { describe, expect, test } from 'vitest';
-import { key, Lab } from './lab.ts';
+import { ADMIN, key, Lab } from './lab.ts';
 
 function isOnline(lab: Lab, watcher: number, node: number): boolean | undefined {
   return lab.clients.find((client) => client.publicKey === key(watcher))?.netmap.get(node)?.online;
@@ -82,7 +82,9 @@ describe('goodbye', () => {
     const watcher = lab.join(9);
     const old = lab.join(1);
     lab.storeWaits = true;
-    lab.connect(key(5)).register({ authKey: lab.core === undefined ? '' : 'no-such-secret-at-all' });
+    lab.core.administer({ action: 'settings.change', edit: { requireApproval: true } }, ADMIN, lab.clock);
+    lab.run();
+    expect(lab.holdsBatch).toBe(true);
     old.send({ type: 'goodbye', reason: 'down' });
     const back = lab.connect(key(1)).register();
     lab.storeWaits = false;
