@@ -80,9 +80,20 @@ export class MemoryStore {
     });
   }
 
+  /** As unique indexes do, after every single change. */
+  #refuseDoubles(node: NodeRecord): void {
+    for (const other of this.nodes.values()) {
+      if (other.id === node.id) continue;
+      for (const column of ['publicKey', 'name', 'address4', 'address6'] as const) {
+        if (other[column] === node[column]) throw new Error(`two nodes with the ${column} ${node[column]}`);
+      }
+    }
+  }
+
   #one(change: Change): void {
     switch (change.kind) {
       case 'putNode':
+        this.#refuseDoubles(change.node);
         this.nodes.set(change.node.id, change.node);
         break;
       case 'deleteNode':
@@ -146,8 +157,9 @@ export class Lab {
     return { now: this.now, wall: this.wall };
   }
 
+  /** Those that are connected. */
   get clients(): Client[] {
-    return [...this.#clients.values()];
+    return [...this.#clients.values()].filter((client) => !client.closed);
   }
 
   /** The process ends and another one begins `awayMs` later, with what the store holds. */
