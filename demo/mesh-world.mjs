@@ -11,6 +11,7 @@ import { DemoError, must, until } from './stage.mjs';
 const WARREN = join(dirname(fileURLToPath(import.meta.url)), '../bin/warren');
 const CONTROLLER_PORT = 7370;
 const START_LIMIT_MS = 15_000;
+const JOIN_LINK = /^warren:\/\/\S+$/m;
 
 export class MeshWorld {
   #children = new Set();
@@ -85,8 +86,8 @@ export class MeshWorld {
     return { code, out, error };
   }
 
-  /** Its join link is on standard output the first time. Resolves when it serves. */
-  async startController(machine) {
+  /** Resolves when it serves; to its join link when it is its first start. */
+  async startController(machine, { first }) {
     const url = `http://${machine.address}:${CONTROLLER_PORT}`;
     const listen = `0.0.0.0:${CONTROLLER_PORT}`;
     machine.log = '';
@@ -105,9 +106,9 @@ export class MeshWorld {
     this.#listen(machine);
     await until('the controller', START_LIMIT_MS, () => {
       this.#alive(machine, 'the controller');
-      return spawnSync(process.execPath, [WARREN, 'nodes', 'list', '--json', '--data', machine.state]).status === 0;
+      return first ? JOIN_LINK.test(machine.out) : /the controller is at/.test(machine.log);
     });
-    return /warren:\/\/\S+/.exec(machine.out)?.[0] ?? null;
+    return JOIN_LINK.exec(machine.out)?.[0] ?? null;
   }
 
   async startDaemon(machine) {
