@@ -16,7 +16,7 @@ import type {
   UpLine,
   UpRequest,
 } from '../../protocol/local-api.ts';
-import { HOSTNAME_LENGTH_MAX, type PublicKeyText } from '../../protocol/values.ts';
+import { HOSTNAME_LENGTH_MAX, type NodeId, type PublicKeyText } from '../../protocol/values.ts';
 import type { Log } from '../log.ts';
 import type { OpenControl } from './control.ts';
 import type { HostNetwork } from './host-network.ts';
@@ -28,6 +28,7 @@ import { findPeer } from './peer-lookup.ts';
 import { Pinger } from './pinger.ts';
 import { ProblemError, toProblem } from './problem-error.ts';
 import { badJoinLink, linkWithoutSecret, notConfigured, otherNetwork, timedOut } from './problems.ts';
+import { RECENT_MAX } from './recent-peers.ts';
 import type { StateDirectory } from './state-directory.ts';
 import { statusOf } from './status-view.ts';
 import type { CreatePlane } from './tunnel.ts';
@@ -36,6 +37,8 @@ import type { CreatePlane } from './tunnel.ts';
 const BEGIN_AGAIN_MS = 5000;
 /** Of one `up`. */
 const PROGRESS_MAX = 64;
+/** Who is connected changes often on a busy machine. */
+const RECENT_AFTER_MS = 2000;
 /** How long a logout looks for the controller before the keys go anyway. */
 const LOGOUT_LIMIT_MS = 3000;
 
@@ -63,6 +66,7 @@ export class MeshHost implements LocalBackend {
   /** Why there is no node although one is wanted. */
   #beginProblem: Problem | null = null;
   #again: NodeJS.Timeout | null = null;
+  #recentTimer: NodeJS.Timeout | null = null;
   #doing: Promise<unknown> = Promise.resolve();
   #closed = false;
 
@@ -215,6 +219,7 @@ export class MeshHost implements LocalBackend {
         nextKey: publicKeyOf(file.nextPrivateKey),
       },
       saved,
+      recent: saved === null ? [] : (state.readRecent()?.ids ?? []),
       createPlane,
       engine: {
         crypto: nodeProvider,
@@ -233,6 +238,7 @@ export class MeshHost implements LocalBackend {
         changed: () => this.#changed(),
         joined: () => this.#joined(),
         netmapChanged: () => this.#netmaps.save(() => this.#toSave()),
+        recentChanged: () => this.#rememberRecent(),
         lockedOut: () => this.#later(() => this.#netmaps.forget()),
         portChosen: (port) => {
           if (!fixed) this.#later(() => state.writeSettings({ format: 1, listenPort: port }));
@@ -309,11 +315,15 @@ export class MeshHost implements LocalBackend {
     const node = this.#node;
     if (node === null) return;
     const latest = this.#toSave();
+    const { recent } = node;
     this.#node = null;
     await node.stop(goodbye);
+    if (this.#recentTimer !== null) clearTimeout(this.#recentTimer);
+    this.#recentTimer = null;
     if (latest === null || goodbye === 'logout') return this.#changed();
     this.#netmaps.save(() => latest);
     await this.#netmaps.flush();
+    await this.#writeRecent(recent);
     this.#changed();
   }
 
@@ -364,6 +374,23 @@ export class MeshHost implements LocalBackend {
     const file = this.#file;
     const netmap = this.#node?.lockedOut === false ? this.#node.mesh.netmap.save() : null;
     return file === null || netmap === null ? null : { file, netmap };
+  }
+
+  /** Written now and then, so that a crash too is noticed by those with whom we had a session. */
+  #rememberRecent(): void {
+    this.#recentTimer ??= setTimeout(() => {
+      this.#recentTimer = null;
+      if (this.#node !== null) this.#later(() => this.#writeRecent(this.#node?.recent ?? []));
+    }, RECENT_AFTER_MS).unref();
+  }
+
+  /** A help, not a need: a disk that is full must not keep a machine from leaving. */
+  async #writeRecent(ids: readonly NodeId[]): Promise<void> {
+    try {
+      await this.#options.state.writeRecent({ format: 1, ids: ids.slice(0, RECENT_MAX) });
+    } catch (error) {
+      this.#options.log.error('cannot remember who was connected', { why: toProblem(error).why });
+    }
   }
 
   async #remember(file: NodeFile): Promise<void> {

@@ -28,12 +28,15 @@ import {
   fromControl,
   interfaceProblem,
 } from './problems.ts';
+import { peersWithSession, RECENT_MAX } from './recent-peers.ts';
 import { type CreatePlane, type EngineParts, Tunnel } from './tunnel.ts';
 
 /** Changes of the network come in bursts; acted upon when they have been still for this long. */
 const SETTLE_MS = 50;
 /** A tunnel or interface that could not be made is tried again after this long. */
 const RETRY_MS = 5000;
+/** Who has a session is looked up this long after something changed. */
+const LOOK_AFTER_MS = 200;
 /** Fatal errors after which nothing of the network may go on: whoever is not a member has no peers. */
 const LOCKED_OUT: readonly string[] = ['unregistered', 'nodeExpired', 'nodeDisabled', 'nodeRemoved'];
 
@@ -49,6 +52,8 @@ export interface MeshNodeOptions {
   readonly start: Omit<ControlStart, 'resume'>;
   /** The netmap on disk, or null. */
   readonly saved: SavedNetmap | null;
+  /** Who had a session when the last node of this machine ended. */
+  readonly recent: readonly NodeId[];
   readonly createPlane: CreatePlane;
   readonly engine: Omit<EngineParts, 'outputs'>;
   readonly openControl: OpenControl;
@@ -67,6 +72,8 @@ export interface MeshNodeEvents {
   joined(): void;
   /** The netmap is different from what was given or told last. */
   netmapChanged(): void;
+  /** `recent` is different. */
+  recentChanged(): void;
   /** We are no member any more: what is known of the network has to go. */
   lockedOut(): void;
   portChosen(port: number): void;
@@ -93,6 +100,9 @@ export class MeshNode {
   #configuring = false;
   #configureAgain = false;
   #hasNetmap = false;
+  /** Peers with a session, as of the last look: when one is lost it is too late to look. */
+  #recent: readonly NodeId[];
+  #look: NodeJS.Timeout | null = null;
   #seenNetwork = '';
   #candidates: readonly Candidate[] = [];
   #lockedOut = false;
@@ -101,6 +111,7 @@ export class MeshNode {
   /** The tunnel is open and the connection under way when it returns. Throws a ProblemError, and leaves nothing then. */
   constructor(options: MeshNodeOptions) {
     this.#options = options;
+    this.#recent = options.recent;
     this.#tunnel = this.#openTunnel();
     this.#control = options.openControl({
       url: options.controllerUrl,
@@ -134,6 +145,7 @@ export class MeshNode {
     this.#control.start({ ...start, resume: saved?.position ?? null });
     this.#told('put the interface up', await up);
     this.#configure();
+    this.#greetRecent();
   }
 
   get mesh(): Tunnel['mesh'] {
@@ -219,7 +231,7 @@ export class MeshNode {
     if (this.#closed) return Promise.resolve();
     this.#closed = true;
     for (const stop of this.#stopWatching) stop();
-    for (const timer of [this.#settling, this.#retry]) if (timer !== null) clearTimeout(timer);
+    for (const timer of [this.#settling, this.#retry, this.#look]) if (timer !== null) clearTimeout(timer);
     const told = this.#control.stop(goodbye);
     this.#tunnel.close();
     return told;
@@ -237,7 +249,7 @@ export class MeshNode {
 
   #snapshot(message: Snapshot): void {
     if (this.#closed) return;
-    this.mesh.applySnapshot(message, this.now());
+    this.#askAfter(this.mesh.applySnapshot(message, this.now()));
     this.#hasNetmap = true;
     this.#netmapChanged();
   }
@@ -246,6 +258,7 @@ export class MeshNode {
     if (this.#closed) return;
     const result = this.mesh.applyDelta(message, this.now());
     if (result.kind === 'applied') {
+      this.#askAfter(result.changes);
       // An empty one only moves the position, and who is online is not worth a write.
       if (result.changes.some((change) => !isPresenceAlone(change))) this.#netmapChanged();
       else this.#options.events.changed();
@@ -256,6 +269,18 @@ export class MeshNode {
     setImmediate(() => {
       if (!this.#closed) this.#control.resync();
     });
+  }
+
+  /**
+   * A peer that is back, or is elsewhere, may have lost the session that we still have. It is asked for a sign of life; the
+   * engine makes another session when none comes.
+   */
+  #askAfter(changes: readonly NetmapChange[]): void {
+    const now = this.now();
+    for (const change of changes) {
+      if (change.kind !== 'changed' || !isReturn(change)) continue;
+      if (this.mesh.status(change.node.id, now)?.state === 'established') this.mesh.ping(change.node.id, now);
+    }
   }
 
   #netmapChanged(): void {
@@ -309,7 +334,7 @@ export class MeshNode {
           pong: (pong) => {
             for (const listener of this.#pongListeners) listener(pong);
           },
-          changed: () => events.changed(),
+          changed: () => this.#meshChanged(),
           observed: (seen) => {
             if (this.#observed.saw(seen)) this.#scheduleRead();
           },
@@ -342,12 +367,47 @@ export class MeshNode {
       this.#told('put the interface up', failure);
       this.mesh.linkUp(this.now());
       this.#configure();
+      this.#greetRecent();
     });
+  }
+
+  /** They have sessions of which we know nothing any more. */
+  #greetRecent(): void {
+    if (this.#closed || !this.mesh.running) return;
+    const now = this.now();
+    for (const id of this.#recent.slice(0, RECENT_MAX))
+      if (this.mesh.netmap.node(id) !== undefined) this.mesh.ping(id, now);
+  }
+
+  /** Ids of the peers that have a session, or had one a moment ago. */
+  get recent(): readonly NodeId[] {
+    return this.#recent;
+  }
+
+  /** Something in the statuses is different. */
+  #meshChanged(): void {
+    this.#look ??= setTimeout(() => {
+      this.#look = null;
+      this.#lookAtSessions();
+    }, LOOK_AFTER_MS).unref();
+    this.#options.events.changed();
+  }
+
+  #lookAtSessions(): void {
+    if (this.#closed || !this.mesh.running) return;
+    const recent = peersWithSession(this.mesh);
+    if (recent.join() === this.#recent.join()) return;
+    this.#recent = recent;
+    this.#options.events.recentChanged();
   }
 
   #remakeTunnel(): void {
     const saved = this.mesh.netmap.save();
+    // What closing does is no news of who has a session.
+    if (this.#look !== null) clearTimeout(this.#look);
     this.#tunnel.close();
+    if (this.#look !== null) clearTimeout(this.#look);
+    this.#look = null;
     try {
       this.#tunnel = this.#openTunnel();
       this.#tunnelProblem = null;
@@ -522,6 +582,10 @@ interface WantedConfiguration {
 
 function prefixesOf(network: Network): readonly IpPrefix[] {
   return [network.prefix4, network.prefix6];
+}
+
+function isReturn({ aspects, node }: Extract<NetmapChange, { kind: 'changed' }>): boolean {
+  return aspects.includes('candidates') || (aspects.includes('presence') && node.online);
 }
 
 function isPresenceAlone(change: NetmapChange): boolean {

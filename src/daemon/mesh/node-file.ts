@@ -3,6 +3,8 @@
 
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
+import { nodeIdSchema } from '../../protocol/values.ts';
+import { RECENT_MAX } from './recent-peers.ts';
 
 /** 32 bytes, base64. */
 const secretKeySchema = z.string().regex(/^[A-Za-z0-9+/]{43}=$/);
@@ -29,6 +31,13 @@ export const settingsFileSchema = z.object({
   listenPort: z.int().min(1).max(65_535),
 });
 export type SettingsFile = z.output<typeof settingsFileSchema>;
+
+/** DIR/recent.json: see recent-peers.ts. */
+export const recentFileSchema = z.object({
+  format: z.literal(1),
+  ids: z.array(nodeIdSchema).max(RECENT_MAX),
+});
+export type RecentFile = z.output<typeof recentFileSchema>;
 
 export function newPrivateKey(): string {
   return randomBytes(32).toString('base64');

@@ -1,18 +1,28 @@
 // The daemon's directory (docs/mesh.md): node.json, settings.json and netmap.sealed, for its user alone. A file is written beside
 // and renamed over the old one when it is on the disk, so a crash at any moment leaves the old or the new, never a piece.
 
-import { accessSync, constants, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { errorCode, errorMessage, StartError } from '../start-error.ts';
-import { type NodeFile, nodeFileSchema, type SettingsFile, settingsFileSchema } from './node-file.ts';
+import {
+  type NodeFile,
+  nodeFileSchema,
+  type RecentFile,
+  recentFileSchema,
+  type SettingsFile,
+  settingsFileSchema,
+} from './node-file.ts';
 import { ProblemError } from './problem-error.ts';
 import { lockDirectory, type StateLock } from './state-lock.ts';
 
 const NODE = 'node.json';
 const SETTINGS = 'settings.json';
+const RECENT = 'recent.json';
 const NETMAP = 'netmap.sealed';
+/** What `#write` writes before it is whole. */
+const PIECE = /^\.(?:node\.json|settings\.json|recent\.json|netmap\.sealed)\.\d+\.\d+$/;
 /** A netmap of 100,000 nodes is about 40 MB. */
 const FILE_BYTES_MAX = 256 * 1024 * 1024;
 
@@ -29,7 +39,9 @@ export class StateDirectory {
       mkdirSync(path, { recursive: true, mode: 0o700 });
       accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
       refuseOpenDirectory(path);
-      return new StateDirectory(path, await lockDirectory(path));
+      const lock = await lockDirectory(path);
+      sweep(path);
+      return new StateDirectory(path, lock);
     } catch (error) {
       if (error instanceof StartError) throw error;
       throw unusable(path, errorMessage(error), adviceFor(error, path));
@@ -51,17 +63,19 @@ export class StateDirectory {
   }
 
   readSettings(): SettingsFile | null {
-    try {
-      return this.#readJson(SETTINGS, settingsFileSchema);
-    } catch (error) {
-      // Nothing in it is worth refusing to start for: another port is chosen.
-      if (error instanceof ProblemError) return null;
-      throw error;
-    }
+    return this.#readHelp(SETTINGS, settingsFileSchema);
   }
 
   writeSettings(file: SettingsFile): Promise<void> {
     return this.#write(SETTINGS, Buffer.from(`${JSON.stringify(file)}\n`));
+  }
+
+  readRecent(): RecentFile | null {
+    return this.#readHelp(RECENT, recentFileSchema);
+  }
+
+  writeRecent(file: RecentFile): Promise<void> {
+    return this.#write(RECENT, Buffer.from(`${JSON.stringify(file)}\n`));
   }
 
   /** Null when there is none, or none that can be read: it is a help, not a need. */
@@ -88,7 +102,7 @@ export class StateDirectory {
   destroy(): Promise<void> {
     return this.#then(async () => {
       for (const name of [NODE, NETMAP]) await overwrite(join(this.path, name));
-      for (const name of [NODE, NETMAP]) rmSync(join(this.path, name), { force: true });
+      for (const name of [NODE, NETMAP, RECENT]) rmSync(join(this.path, name), { force: true });
       await syncDirectory(this.path);
     });
   }
@@ -97,6 +111,16 @@ export class StateDirectory {
   async close(): Promise<void> {
     await this.#writing.catch(() => undefined);
     this.#lock.release();
+  }
+
+  /** Nothing in it is worth refusing to start for. */
+  #readHelp<T>(name: string, schema: z.ZodType<T>): T | null {
+    try {
+      return this.#readJson(name, schema);
+    } catch (error) {
+      if (error instanceof ProblemError) return null;
+      throw error;
+    }
   }
 
   #readJson<T>(name: string, schema: z.ZodType<T>): T | null {
@@ -164,6 +188,11 @@ async function syncDirectory(path: string): Promise<void> {
   } finally {
     await directory.close();
   }
+}
+
+/** Pieces of writes that a crash has cut short. */
+function sweep(path: string): void {
+  for (const name of readdirSync(path)) if (PIECE.test(name)) rmSync(join(path, name), { force: true });
 }
 
 async function overwrite(path: string): Promise<void> {
