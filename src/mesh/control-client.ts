@@ -109,6 +109,10 @@ export class ControlClient {
 
   #hostname = '';
   #authKey: string | null = null;
+  /** With a rotation open: the controller has shown that it knows the key that we connect with. */
+  #keyIsKnown = false;
+  /** What it said when it did not know one of our keys any more. */
+  #removal: ControlError | null = null;
   #position: Position | null = null;
   #candidates: readonly Candidate[] = [];
   #listenPort = 0;
@@ -149,6 +153,8 @@ export class ControlClient {
     this.#authKey = start.authKey;
     this.#position = start.resume;
     this.#rotation.start(start.nextKey);
+    this.#keyIsKnown = false;
+    this.#removal = null;
     this.#attempt = 0;
     this.#problem = null;
     this.#lastError = null;
@@ -219,7 +225,7 @@ export class ControlClient {
       os: this.#options.os,
       hostname: this.#hostname,
       // With a rotation open, a key that seems unknown may be ours all the same: it must not join as another node.
-      authKey: this.#rotation.open ? null : this.#authKey,
+      authKey: this.#rotation.open && !this.#keyIsKnown ? null : this.#authKey,
       resume: this.#position,
       candidates: [...this.#candidates],
       listenPort: this.#listenPort,
@@ -315,23 +321,41 @@ export class ControlClient {
     }
     const { code, message } = error;
     if (code === 'rateLimited' && this.#isWelcomed()) return;
-    if (code === 'unregistered' && this.#rotation.tryOther(message, this.#authKey !== null)) {
+    if (this.#isWorthAnother(error)) {
       this.#lastError = { code, message };
       this.#dropConnection();
       this.#connect(now);
       return;
     }
     if (isFatal(code)) {
-      this.#dropConnection();
-      this.#authKey = null;
-      this.#problem = { code, message, help: error.help === '' ? null : error.help };
-      this.#lastError = { code, message };
-      this.#enter('failed', message);
+      // That it was removed says more than that its other key is unknown.
+      this.#fail(code === 'unregistered' ? (this.#removal ?? error) : error);
       return;
     }
     if (code === 'goingAway') this.#attempt = 0;
     if (code === 'replaced') this.#attempt = Math.max(this.#attempt, REPLACED_ATTEMPT - 1);
     this.#retry({ code, message }, error.retryAfterMs ?? 0, now);
+  }
+
+  /** Whether a connection at once may fare better: with the other key, or with an auth key that was held back. */
+  #isWorthAnother(error: ControlError): boolean {
+    const mayJoin = this.#authKey !== null;
+    if (error.code === 'nodeRemoved') this.#removal = error;
+    if (error.code === 'unregistered' || error.code === 'nodeRemoved') {
+      return this.#rotation.tryOther(error.message, mayJoin);
+    }
+    // The controller knows this key, so an auth key renews us and nobody else.
+    if (error.code !== 'nodeExpired' || !mayJoin || this.#keyIsKnown || !this.#rotation.open) return false;
+    this.#keyIsKnown = true;
+    return true;
+  }
+
+  #fail({ code, message, help }: ControlError): void {
+    this.#dropConnection();
+    this.#authKey = null;
+    this.#problem = { code: code as ErrorCode, message, help: help === '' ? null : help };
+    this.#lastError = { code, message };
+    this.#enter('failed', message);
   }
 
   // — connections —

@@ -56,7 +56,7 @@ export interface MeshPeerStatus {
   readonly state: PeerState;
   /** Where it was heard from last, and where its packets go; null while it was never heard. */
   readonly endpoint: Endpoint | null;
-  /** All that would be tried: the netmap's and what punches told. */
+  /** What the netmap and punches tell of it; of those that are sound, all would be tried. */
   readonly candidates: readonly Candidate[];
   readonly lastHandshake: WallTime | null;
   readonly rxBytes: number;
@@ -306,7 +306,10 @@ export class MeshEngine {
 
   #statusOf(mesh: MeshPeer, now: Instant): MeshPeerStatus {
     const { node, peer } = mesh;
-    const candidates = this.#meeting.candidatesOf(mesh);
+    const told = mesh.meeting?.punched.length ?? 0;
+    const candidates = told > 0 ? this.#meeting.candidatesOf(mesh) : node.candidates;
+    // Only somebody who waits wants to know how many of them are of any use.
+    const tried = peer === null || peer.attempt === null ? 0 : this.#meeting.candidatesOf(mesh).length;
     return {
       id: node.id,
       node,
@@ -316,7 +319,7 @@ export class MeshEngine {
       lastHandshake: peer?.lastHandshake ?? null,
       rxBytes: peer?.recorded(RecordField.rxBytes) ?? 0,
       txBytes: peer?.recorded(RecordField.txBytes) ?? 0,
-      reason: whyNot(mesh, candidates.length, now),
+      reason: whyNot(mesh, tried, now),
     };
   }
 

@@ -465,6 +465,44 @@ describe('a new key', () => {
     expect(f.lastRegister.authKey).toBe('secret-of-the-link');
   });
 
+  test('does not keep a removed machine from joining again: both keys are tried, then the auth key', () => {
+    const f = new ControlFixture();
+    f.start({ nextKey: NEXT, authKey: 'secret-of-the-link' });
+    f.open();
+    f.take();
+    f.error('nodeRemoved');
+    expect(f.take()).toEqual(['close', 'connect next']);
+    f.open();
+    f.take();
+    f.error('unregistered');
+    expect(f.take()).toEqual([`refused ${NEXT}`, 'close', 'connect current']);
+    f.open();
+    expect(f.lastRegister.authKey).toBe('secret-of-the-link');
+  });
+
+  test('of a removed machine without an auth key ends with being told of the removal', () => {
+    const f = new ControlFixture();
+    f.start({ nextKey: NEXT });
+    f.open();
+    f.error('nodeRemoved');
+    f.open();
+    f.error('unregistered');
+    expect(f.client.status().problem?.code).toBe('nodeRemoved');
+  });
+
+  test('does not keep an expired machine from being renewed: its key is known, so the auth key is safe', () => {
+    const f = new ControlFixture();
+    f.start({ nextKey: NEXT, authKey: 'secret-of-the-link' });
+    f.open();
+    f.take();
+    f.error('nodeExpired');
+    expect(f.take()).toEqual(['close', 'connect current']);
+    f.open();
+    expect(f.lastRegister.authKey).toBe('secret-of-the-link');
+    f.error('authKeyUsed');
+    expect(f.client.status().problem?.code).toBe('authKeyUsed');
+  });
+
   test('that another node has is refused, and the connection goes on', () => {
     const f = new ControlFixture().connected();
     f.client.rotateKey(NEXT, f.now);

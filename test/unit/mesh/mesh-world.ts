@@ -49,8 +49,9 @@ export class MeshNode {
   readonly world: MeshWorld;
   readonly name: string;
   readonly id: NodeId;
-  /** The first is where datagrams come from unless the plane says otherwise. */
   endpoints: Endpoint[];
+  /** Where datagrams come from unless the plane says otherwise; null: the first of its family. */
+  leavesFrom: Endpoint | null = null;
   privateKey: Uint8Array;
   plane: MemoryDataPlane;
   mesh: MeshEngine;
@@ -251,6 +252,7 @@ export class MeshNode {
 
   /** The first address of the destination's family; none: there is no way. */
   #sourceFor(destination: Endpoint): Endpoint | null {
+    if (this.leavesFrom !== null) return this.leavesFrom;
     const six = destination.startsWith('[');
     return this.endpoints.find((endpoint) => endpoint.startsWith('[') === six) ?? null;
   }
