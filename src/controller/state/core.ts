@@ -58,7 +58,7 @@ export class ControllerCore {
     this.#options = options;
     this.#limits = limits;
     this.#clock = clock;
-    this.#state = new DurableState(stored, clock.wall);
+    this.#state = new DurableState(stored);
     this.#log = new OpLog(stored.log, limits.loggedOpsMax);
     this.#batches = new Batches(limits.batchCommandsMax);
     this.#outbox = new Outbox(limits, this.counters);

@@ -2,11 +2,10 @@
 // state that begins as this one and can be thrown away. The history of operations is kept beside it (op-log.ts).
 
 import { assert } from '../../base/assert.ts';
-import type { WallTime } from '../../base/instant.ts';
 import type { IpAddress } from '../../base/ip.ts';
 import type { NodeId, NodeName, PublicKeyText } from '../../protocol/values.ts';
 import type { AuthKeyRecord, LoggedOp, NodeRecord, Settings, StoredState, TokenRecord } from './model.ts';
-import { isExpired, type StateLists, type StateView } from './state-view.ts';
+import type { StateLists, StateView } from './state-view.ts';
 import { Overlay, type Table } from './tables.ts';
 
 interface Tables {
@@ -167,11 +166,11 @@ export class DurableState extends MeshState implements StateLists {
   readonly #authKeys: Map<string, AuthKeyRecord>;
   readonly #tokens: Map<string, TokenRecord>;
 
-  constructor(stored: StoredState, wall: WallTime) {
+  constructor(stored: StoredState) {
     const nodes = new Map<NodeId, NodeRecord>();
     const authKeys = new Map<string, AuthKeyRecord>();
     const tokens = new Map<string, TokenRecord>();
-    const listed = listedAtStart(stored, wall);
+    const listed = listedAtStart(stored);
     const tables: Tables = {
       nodes,
       byKey: new Map(),
@@ -206,21 +205,22 @@ export class DurableState extends MeshState implements StateLists {
 }
 
 /**
- * Who is in the netmap. A node whose time ran out while the controller was away is still in the netmaps of the others,
- * unless the history says that it was taken out before.
+ * Who is in the netmap. Of nodes that expire the history has the last word: one whose time ran out while the controller was
+ * away is still in the netmaps of the others, and one that was taken out stays out although the clock was set back since.
  */
-function listedAtStart(stored: StoredState, wall: WallTime): Map<NodeId, true> {
+function listedAtStart(stored: StoredState): Map<NodeId, true> {
   const listed = new Map<NodeId, true>();
-  const expired = new Set<NodeId>();
+  const undecided = new Set<NodeId>();
   for (const node of stored.nodes) {
     if (!node.approved || node.disabled) continue;
     listed.set(node.id, true);
-    if (isExpired(node, wall)) expired.add(node.id);
+    if (node.expiresAt !== null) undecided.add(node.id);
   }
-  for (let i = stored.log.length - 1; i >= 0 && expired.size > 0; i--) {
+  for (let i = stored.log.length - 1; i >= 0 && undecided.size > 0; i--) {
     const op = (stored.log[i] as LoggedOp).op;
-    if (op.op === 'put') expired.delete(op.node.id);
-    if (op.op === 'remove' && expired.delete(op.id)) listed.delete(op.id);
+    if (op.op === 'network') continue;
+    const id = op.op === 'put' ? op.node.id : op.id;
+    if (undecided.delete(id) && op.op === 'remove') listed.delete(id);
   }
   return listed;
 }

@@ -159,6 +159,20 @@ describe('a restart', () => {
     expect([...again.netmap.values()].filter(({ online }) => online).map(({ id }) => id)).toEqual([1]);
   });
 
+  test('does not bring an expired node back into the netmap because the clock was set back', () => {
+    const lab = new Lab();
+    const watcher = lab.join(1);
+    const { nodeId } = lab.join(2);
+    lab.ask({ action: 'nodes.expire', node: nodeId });
+    lab.wall = (lab.wall - 3_600_000) as WallTime;
+    lab.restart();
+    const again = lab.connect(watcher.publicKey).register({ hostname: 'host1' });
+    expect(again.netmap.has(nodeId)).toBe(false);
+    lab.ask({ action: 'nodes.remove', node: nodeId });
+    lab.advance(1_000);
+    expect(lab.store.log.filter(({ op }) => op.op === 'remove')).toHaveLength(1);
+  });
+
   test('goes on with numbers: ids, hosts, operations and audit records', () => {
     const lab = new Lab();
     lab.join(1);
