@@ -106,7 +106,7 @@ export class Committed {
   /** A backup took the place of the store: what came after it never was. */
   restored(backup: StoredState): void {
     this.#ops.length = backup.log.at(-1)?.seq ?? 0;
-    this.#listed = this.at(this.#ops.length);
+    this.#listed = this.#fold(this.#ops.length);
     this.#records.clear();
     this.#versions.clear();
     this.#publicKeys.clear();
@@ -121,7 +121,10 @@ export class Committed {
 
   /** The netmap after operation `seq`. */
   at(seq: number): Map<NodeId, NetmapNode> {
-    if (seq === this.#ops.length && this.#listed.size > 0) return new Map(this.#listed);
+    return seq === this.#ops.length ? new Map(this.#listed) : this.#fold(seq);
+  }
+
+  #fold(seq: number): Map<NodeId, NetmapNode> {
     const netmap = new Map<NodeId, NetmapNode>();
     for (let i = 0; i < seq; i++) applyOp(netmap, (this.#ops[i] as LoggedOp).op);
     return netmap;

@@ -20,6 +20,14 @@ const PINGS_MISSED_MAX = 3;
 /** What the controller's end waits for to be written out after a close. */
 const CLOSE_TIMEOUT_MS = 2_000;
 
+/** What connections to the controller are like; times in ms. */
+export interface ControlConditions {
+  latencyMs: number;
+  jitterMs: number;
+  /** Until a message has left the controller's machine: a slow client's takes seconds. */
+  writeMs: number;
+}
+
 export interface NodeEnd {
   opened(stream: ControlStream): void;
   message(stream: ControlStream, message: ControllerMessage): void;
@@ -38,10 +46,8 @@ export interface StreamOptions {
   readonly id: ConnectionId;
   readonly publicKey: PublicKeyText;
   readonly remoteAddress: IpAddress;
-  readonly latencyMs: number;
-  readonly jitterMs: number;
-  /** Until a message has left the controller's machine: a slow client's takes seconds. */
-  readonly writeMs: number;
+  /** As they are at the moment. */
+  readonly conditions: () => ControlConditions;
   readonly pingIntervalMs: number;
   readonly node: NodeEnd;
   readonly controller: ControllerEnd;
@@ -147,8 +153,8 @@ export class ControlStream {
   #write(): void {
     if (this.#writing || this.#stalled || this.#queue.length === 0) return;
     this.#writing = true;
-    const { scheduler, prng, writeMs, node, tap } = this.#options;
-    scheduler.schedule(prng.nextFloat() * writeMs, () => {
+    const { scheduler, prng, node, tap, conditions } = this.#options;
+    scheduler.schedule(prng.nextFloat() * conditions().writeMs, () => {
       this.#writing = false;
       const next = this.#queue.shift();
       if (this.#controllerOver || next === undefined) return;
@@ -245,7 +251,8 @@ export class ControlStream {
 
   /** In order: not before what was sent before. */
   #later(before: number, arrives: () => void): number {
-    const { scheduler, prng, latencyMs, jitterMs } = this.#options;
+    const { scheduler, prng, conditions } = this.#options;
+    const { latencyMs, jitterMs } = conditions();
     const at = Math.max(before, scheduler.now + latencyMs + prng.nextFloat() * jitterMs);
     scheduler.schedule(at - scheduler.now, () => {
       if (!this.#silent) arrives();

@@ -16,6 +16,9 @@ import type { ControllerEnd, ControlStream } from './control-stream.ts';
 import { MemoryStore } from './memory-store.ts';
 import { WALL_EPOCH_MS } from './wall.ts';
 
+/** A store keeps more than the core: its history says who is in the netmap. */
+export const STORED_OPS_MAX = 8_192;
+
 const ACTOR: Actor = { name: 'socket', source: 'local' };
 
 export interface ControllerHostOptions {
@@ -47,7 +50,7 @@ export class ControllerHost implements ControllerEnd {
     this.#options = options;
     this.#scheduler = scheduler;
     this.#prng = prng;
-    this.store = new MemoryStore(options.settings, options.limits.loggedOpsMax, scheduler, prng.fork());
+    this.store = new MemoryStore(options.settings, STORED_OPS_MAX, scheduler, prng.fork());
   }
 
   get running(): boolean {

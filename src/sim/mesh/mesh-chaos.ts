@@ -155,7 +155,7 @@ export class MeshChaos {
       writeMs: prng.chance(0.3) ? prng.nextInt(100, 5_000) : prng.nextInt(1, 20),
     };
     this.#world.control = control;
-    this.#tell(`new connections to the controller are ${JSON.stringify(control)}`);
+    this.#tell(`connections to the controller become ${JSON.stringify(control)}`);
   }
 
   // — the controller —

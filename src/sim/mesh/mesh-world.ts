@@ -14,8 +14,8 @@ import { Digest } from '../digest.ts';
 import { EventQueue } from '../event-queue.ts';
 import { Network, type Scheduler } from '../network.ts';
 import { Committed } from './committed.ts';
-import { ControlStream } from './control-stream.ts';
-import { ControllerHost } from './controller-host.ts';
+import { type ControlConditions, ControlStream } from './control-stream.ts';
+import { ControllerHost, STORED_OPS_MAX } from './controller-host.ts';
 import { type KeyPair, NodeHost } from './node-host.ts';
 import { Traffic } from './traffic.ts';
 
@@ -26,13 +26,6 @@ export interface MeshWorldOptions {
   readonly makePlane: () => MemoryDataPlane;
   /** The range of addresses may be so small that it runs out. */
   readonly tight: boolean;
-}
-
-/** What connections to the controller are like; times in ms. */
-export interface ControlConditions {
-  latencyMs: number;
-  jitterMs: number;
-  writeMs: number;
 }
 
 export const GOOD_CONTROL: Readonly<ControlConditions> = { latencyMs: 10, jitterMs: 2, writeMs: 1 };
@@ -194,7 +187,7 @@ export class MeshWorld implements Scheduler {
       id: ++this.counts.connections as ConnectionId,
       publicKey: key.publicKey,
       remoteAddress: host.address,
-      ...this.control,
+      conditions: () => this.control,
       pingIntervalMs: PING_INTERVAL_MS,
       node: host,
       controller: this.controller,
@@ -211,13 +204,14 @@ export class MeshWorld implements Scheduler {
 
   check(): void {
     for (const host of this.hosts) this.traffic.checkLimits(host);
-    const { ownMessagesMax, loggedOpsMax } = this.limits;
+    const { ownMessagesMax } = this.limits;
     for (const stream of this.controller.streams()) {
       // One error may follow what is allowed.
       if (stream.queued > ownMessagesMax + 2) this.violated(`${stream.queued} messages wait for one connection`);
       if (stream.netmapsQueued > 1) this.violated(`${stream.netmapsQueued} netmap messages wait for one connection`);
     }
-    if (this.controller.store.log.length > loggedOpsMax) this.violated('the log of operations is longer than allowed');
+    if (this.controller.store.log.length > STORED_OPS_MAX)
+      this.violated('the log of operations is longer than allowed');
   }
 }
 

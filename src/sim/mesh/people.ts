@@ -91,11 +91,11 @@ export class People {
     return true;
   }
 
-  /** By any of its keys: a rotation may be under way. */
+  /** Of what it is now: records of keys that it has forgotten are of machines that are lost. */
   recordOf(host: NodeHost): NodeRecord | undefined {
     const state = this.#world.controller.core?.state;
     for (const key of host.publicKeys) {
-      const record = state?.nodeByKey(key);
+      const record = host.holdsKey(key) ? state?.nodeByKey(key) : undefined;
       if (record !== undefined) return record;
     }
     return undefined;
