@@ -84,7 +84,7 @@ export class MemoryStore {
   #refuseDoubles(node: NodeRecord): void {
     for (const other of this.nodes.values()) {
       if (other.id === node.id) continue;
-      for (const column of ['publicKey', 'name', 'address4', 'address6'] as const) {
+      for (const column of CLAIMS) {
         if (other[column] === node[column]) throw new Error(`two nodes with the ${column} ${node[column]}`);
       }
     }
@@ -412,7 +412,7 @@ export class Client {
   #follow(delta: Extract<ControllerMessage, { type: 'delta' }>): void {
     if (this.position?.seq !== delta.from) throw new Error(`at ${this.position?.seq}, delta from ${delta.from}`);
     for (const op of delta.ops) {
-      if (op.op === 'put') this.netmap.set(op.node.id, op.node);
+      if (op.op === 'put') this.#put(op.node);
       if (op.op === 'remove') this.netmap.delete(op.id);
       if (op.op !== 'candidates' && op.op !== 'presence') continue;
       const node = this.netmap.get(op.id);
@@ -424,4 +424,17 @@ export class Client {
     }
     this.position = { epoch: this.position.epoch, seq: delta.seq };
   }
+
+  /** As a node's tables do, one after the other: whatever is taken must be free at that moment. */
+  #put(node: NetmapNode): void {
+    for (const other of this.netmap.values()) {
+      const isSame = other.id === node.id;
+      if (!isSame && CLAIMS.some((claim) => other[claim] === node[claim])) {
+        throw new Error(`${node.id} takes what ${other.id} has: ${JSON.stringify([node, other])}`);
+      }
+    }
+    this.netmap.set(node.id, node);
+  }
 }
+
+const CLAIMS = ['name', 'publicKey', 'address4', 'address6'] as const;

@@ -40,7 +40,7 @@ function register(number: number, authKey: string | null): RegisterMessage {
   };
 }
 
-test('joins at a steady rate cost each connection a few messages a second, and few distinct ones are made', () => {
+test('joins cost each connection few messages, and few distinct ones are made', { timeout: 300_000 }, () => {
   const random = new Prng(1);
   let ms = 0;
   const clock = () => ({ now: (START + ms) as Instant, wall: (WALL_START + ms) as WallTime });
@@ -104,6 +104,7 @@ test('joins at a steady rate cost each connection a few messages a second, and f
   expect(figures.sends).toBeLessThanOrEqual(NODES + rounds * NODES);
   expect(core.counters.snapshotsBuilt).toBeLessThan(60);
   expect(core.counters.deltasBuilt).toBeLessThan(3 * rounds + 60);
+  if (process.env['WARREN_CORE_NODES'] === undefined) return;
   process.stdout.write(
     `${NODES} joins in ${Math.round(tookMs)} ms (${Math.round((NODES * 1000) / tookMs)}/s; ${joinedMs} ms virtual), ` +
       `${rounds} rounds, ${figures.sends} netmap messages to connections, ${core.counters.deltasBuilt} deltas with ` +
