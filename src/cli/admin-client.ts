@@ -34,6 +34,9 @@ export const ADMIN_OPTION_HELP = [
 
 export const ADMIN_DETAILS = `On the controller's machine it speaks to DIR/admin.sock, as the user who runs the
 controller or root; elsewhere to --url with a token (warren tokens create).
+
+Environment: WARREN_DATA (as --data), WARREN_TOKEN (the token for --url).
+
 Exit code: 0 done, 1 failed, 2 wrong arguments.`;
 
 export interface AdminValues {

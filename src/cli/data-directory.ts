@@ -5,7 +5,7 @@ import { DATA_DIR_DEFAULT } from '../protocol/paths.ts';
 
 export const DATA_OPTION_HELP = {
   form: '--data DIR',
-  text: `the controller's data (default WARREN_DATA, or ${DATA_DIR_DEFAULT})`,
+  text: `the controller's data (default ${DATA_DIR_DEFAULT})`,
 } as const;
 
 /** `option` before the environment before the default. */

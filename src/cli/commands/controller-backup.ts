@@ -16,8 +16,10 @@ export const controllerBackupCommand: Command = {
   name: 'backup',
   summary: "Copy the controller's database to a file while it runs.",
   usage: 'controller backup FILE [OPTION …]',
-  details: `FILE must not exist; it is for its owner alone (0600): the controller's private key is in
-it. Back comes it with: warren controller restore FILE. With PostgreSQL use pg_dump.
+  details: `FILE must not exist. It is for its owner alone (0600): the controller's private key is
+in it. What brings it back: warren controller restore FILE. With PostgreSQL: pg_dump.
+
+The controller writes it, with its own rights. Environment: WARREN_DATA (as --data).
 
 Exit code: 0 done, 1 failed, 2 wrong arguments.`,
   options: [

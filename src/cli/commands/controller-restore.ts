@@ -12,8 +12,10 @@ export const controllerRestoreCommand: Command = {
   summary: 'Bring a backup back; the controller must be stopped.',
   usage: 'controller restore FILE [OPTION …]',
   details: `FILE: made by warren controller backup. It is checked first; until it is whole nothing
-changes, and a database that is replaced is kept beside it. Machines connect by themselves
-when the controller runs again; those that joined after the backup join anew.
+changes, and a database that is replaced is kept beside it. Machines connect again by
+themselves when the controller runs; those that joined after the backup join anew.
+
+Environment: WARREN_DATA (as --data).
 
 Exit code: 0 done, 1 failed, 2 wrong arguments.`,
   options: [

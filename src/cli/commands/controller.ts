@@ -8,6 +8,7 @@ import { dataDirectory } from '../data-directory.ts';
 import { packageVersion } from '../package-version.ts';
 import { controllerBackupCommand } from './controller-backup.ts';
 import { controllerRestoreCommand } from './controller-restore.ts';
+import { controllerShowCommand } from './controller-show.ts';
 
 const OPTIONS = {
   data: { type: 'string' },
@@ -36,7 +37,7 @@ WARREN_DATABASE (as --database, for a URL with a password).
 
 Exit code: 0 when it ended as asked, 1 when it failed, 2 for wrong arguments.`,
   options: [
-    { form: '--data DIR', text: `keys, database, admin socket (default ${DATA_DIR_DEFAULT})` },
+    { form: '--data DIR', text: `its files (default ${DATA_DIR_DEFAULT})` },
     { form: '--listen ADDR:PORT', text: `default [::]:${CONTROLLER_PORT_DEFAULT}, both families; port 0 = any` },
     { form: '--url URL', text: 'where machines reach it (default: an address of this one)' },
     { form: '--tls-cert F, --tls-key F', text: 'serve HTTPS with this certificate, PEM' },
@@ -47,7 +48,7 @@ Exit code: 0 when it ended as asked, 1 when it failed, 2 for wrong arguments.`,
     { form: '--json', text: 'print url, publicKey, network, joinLink as JSON when ready' },
     { form: '-h, --help', text: 'this help' },
   ],
-  subcommands: [controllerBackupCommand, controllerRestoreCommand],
+  subcommands: [controllerShowCommand, controllerBackupCommand, controllerRestoreCommand],
   run,
 };
 

@@ -69,7 +69,7 @@ const approveCommand = forEachNode({
 const removeCommand = forEachNode({
   name: 'remove',
   summary: 'Remove nodes: their sessions end at once, and they are locked out.',
-  details: 'To come back they join as new machines. To lock one out for a while: warren nodes disable.',
+  details: 'To come back they join as new machines. For a while only: warren nodes disable.',
   done: ({ name }) => `removed ${name}`,
   ask: send('DELETE'),
 });
@@ -194,8 +194,8 @@ const addressCommand: Command = {
   name: 'address',
   summary: 'Give a node another address.',
   usage: 'nodes address NODE ADDRESS [ADDRESS] [OPTION …]',
-  details: `One address, or one of each family, out of the ranges of the network (warren nodes show);
-the other family stays as it is. Sessions go on.
+  details: `One address, or one of each family, out of the ranges of the network (warren controller
+show); the other family stays as it is. Sessions go on.
 
 ${NODE_HELP}
 
