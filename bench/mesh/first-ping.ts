@@ -1,13 +1,13 @@
 // From `warren up` to the first answered ping on one LAN, both nodes new at the same moment, and the first packet to an idle
 // peer beside the round trip of its handshake.
 
-import type { UpLine } from '../../src/protocol/local-api.ts';
+import type { Status } from '../../src/protocol/local-api.ts';
 import type { Lab } from '../../test/interop/lib/lab.ts';
 import { Controller } from './controller.ts';
 import { Node } from './node.ts';
 
 /** Host number of the first node in a network. */
-const FIRST_HOST = 1;
+const FIRST_HOST = 2;
 
 export interface FirstPing {
   /** From the start of `warren up` on both to the first answer, ms, each round. */
@@ -40,9 +40,9 @@ export async function measureFirstPing(lab: Lab, round: number, directory: strin
   const started = performance.now();
   const since = (): number => performance.now() - started;
   const up = async (node: Node): Promise<{ ms: number; own: string }> => {
-    const text = await node.must(['up', '--join', link, '--json']);
-    const last = JSON.parse(text.trim().split('\n').at(-1) as string) as UpLine & { type: 'done' };
-    return { ms: since(), own: last.status.self.addresses[0] as string };
+    const text = await node.must(['up', '--join', link, '--hostname', node.name, '--json']);
+    const status = JSON.parse(text) as Status;
+    return { ms: since(), own: status.self.addresses[0] as string };
   };
   // As soon as its own command returns, one end pings the other, whether that is there yet or not.
   const upB = up(b);
