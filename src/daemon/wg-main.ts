@@ -1,9 +1,10 @@
 // Entry of `warren wg` and `warren-wg`: one WireGuard interface as this process, or as a process in the background. Reads what
-// other userspace WireGuards read from the environment (WG_TUN_FD, WG_UAPI_FD, LOG_LEVEL) and turns failures into advice.
-// Arguments and printing are the command line's.
+// other userspace WireGuards read from the environment (WG_TUN_FD, WG_UAPI_FD, LOG_LEVEL), tells a service manager how it
+// is, and turns failures into advice. Arguments and printing are the command line's.
 
 import { setFlagsFromString } from 'node:v8';
 import { createNativePlane, type LiveNativePlane } from '../dataplane/native/native-plane.ts';
+import { ServiceNotifier } from '../service/notify.ts';
 import { reportStart, type StartReport, startInBackground } from './background.ts';
 import { createLog, type Log, parseLogLevel } from './log.ts';
 import { StartError, type StartFailure } from './start-error.ts';
@@ -38,17 +39,23 @@ export async function runInForeground(
   onReady: (ready: WgReady) => void,
 ): Promise<WgOutcome> {
   keepYoungHeapSmall();
+  const notifier = new ServiceNotifier({ env });
   try {
     const host = await start(settings, env);
     const ready = { pid: process.pid, interface: host.ifname, socket: host.socketPath ?? '' };
     reportStart(env, { ready: true, ...ready });
+    notifier.ready();
     onReady(ready);
-    return { kind: 'ended', reason: await host.ended };
+    const reason = await host.ended;
+    notifier.stopping();
+    return { kind: 'ended', reason };
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
     const { what, why, help } = error;
     reportStart(env, { ready: false, failure: { what, why, help } });
     return { kind: 'failed', failure: { what, why, help } };
+  } finally {
+    notifier.close();
   }
 }
 
