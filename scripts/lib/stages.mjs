@@ -17,6 +17,7 @@ const vitest = tool('vitest', 'vitest.mjs');
 const setup = (step) => script('setup.mjs', '--for', 'test', '--steps', step, '--quiet');
 
 const SIMULATED_SEEDS = 1000;
+const SIMULATED_MESHES = 500;
 const FUZZ_SECONDS = 10;
 
 /** `limitSeconds` is for the whole stage and far above what it takes: it catches a hang. */
@@ -94,6 +95,13 @@ export const STAGES = [
     after: ['types'],
     limitSeconds: 900,
     commands: () => [[node, join(root, 'dist', 'sim', 'main.js'), '--seeds', String(SIMULATED_SEEDS)]],
+  },
+  {
+    name: 'sim-mesh',
+    title: `simulation of meshes, ${SIMULATED_MESHES} seeds`,
+    after: ['types'],
+    limitSeconds: 900,
+    commands: () => [[node, join(root, 'dist', 'sim', 'main.js'), '--mesh', '--seeds', String(SIMULATED_MESHES)]],
   },
   {
     name: 'interop',
