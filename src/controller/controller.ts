@@ -3,7 +3,6 @@
 
 import { createHash, getRandomValues, randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import type { Instant, WallTime } from '../base/instant.ts';
@@ -131,7 +130,9 @@ export class Controller {
     // The core first: what it says goes out before the server closes the connections.
     await this.#host?.stop();
     await Promise.all([this.#server?.close('stopping'), this.#adminSocket?.close(), this.#metricsListener?.close()]);
-    await this.#store?.close();
+    await this.#store?.close().catch((error: unknown) => {
+      this.#log.error('the database was not closed cleanly', { why: errorMessage(error) });
+    });
     this.#staticKey?.wipe();
   }
 
@@ -152,8 +153,8 @@ export class Controller {
     this.#metrics = metrics;
     const host = this.#makeHost(core, store);
     this.#host = host;
-    const urlOf = (): string => this.started.url;
-    const handler = createAdminHandler(this.#adminDeps(core, host, store, joinKey, urlOf));
+    let url: string | null = null;
+    const handler = createAdminHandler(this.#adminDeps(core, host, store, joinKey, () => url ?? ''));
     const server = new ControlServer({
       crypto: nodeProvider,
       random,
@@ -162,18 +163,21 @@ export class Controller {
       limits: SERVER_LIMITS,
       counters: this.#counters,
       events: host,
-      onRequest: (request, response) => this.#answer(handler, request, response),
+      onRequest: (request, response) => handler(request, response, 'tcp'),
       now,
     });
     this.#server = server;
+    // Before the first machine can come.
+    await this.#applyApproval(core, host);
     const listening = await this.#listen(server);
-    const url = publicUrl(this.#settings.url, listening, tls !== null, [prefix4, prefix6]);
+    url = publicUrl(this.#settings.url, listening, tls !== null, [prefix4, prefix6]);
     if (metricsListen !== null) {
       this.#metricsListener = await openMetricsListener(metricsListen, metrics).catch((error: unknown) => {
         throw listenError(error, metricsListen, '--metrics-listen');
       });
     }
-    await this.#applyApproval(core, host);
+    this.#adminSocket = await openAdminSocket(join(dataDirectory, ADMIN_SOCKET_NAME), handler);
+    // Last: what was printed once is not printed again.
     const joinLink = await this.#firstJoinLink(core, host, url, joinKey);
     this.#started = {
       url,
@@ -183,8 +187,6 @@ export class Controller {
       range: { prefix4, prefix6 },
       joinLink,
     };
-    // Last: a link from there needs the URL.
-    this.#adminSocket = await openAdminSocket(join(dataDirectory, ADMIN_SOCKET_NAME), handler);
   }
 
   // — state —
@@ -288,10 +290,6 @@ export class Controller {
     } catch (error) {
       throw listenError(error, listen4, '--listen');
     }
-  }
-
-  #answer(handler: ReturnType<typeof createAdminHandler>, request: IncomingMessage, response: ServerResponse): void {
-    handler(request, response, 'tcp');
   }
 
   #adminDeps(core: ControllerCore, host: CoreHost, store: Store, joinKey: string, url: () => string): AdminDeps {

@@ -23,8 +23,8 @@ import {
 import { type LinkFailure, type LinkFailureCause, linkFailure, transportFailure } from './control-link-failure.ts';
 
 const PROLOGUE = ascii(CONTROL_PROLOGUE);
-/** From the first packet to the channel. */
-const OPEN_TIMEOUT_MS = 10_000;
+/** From the first packet to the channel. A little less than control-client.ts waits, which knows less about why. */
+const OPEN_TIMEOUT_MS = 9_000;
 /** What was sent is written out, or given up. */
 const CLOSE_TIMEOUT_MS = 1_000;
 /** What waits while the controller does not read; with more the link is given up. */
@@ -40,6 +40,7 @@ export interface LinkTarget {
   readonly controllerKey: PublicKey;
   /** The node's key. Borrowed while the link lives. */
   readonly localStatic: DhKey;
+  readonly openTimeoutMs?: number;
 }
 
 export interface LinkEvents {
@@ -81,7 +82,7 @@ export class ControlLink {
       },
       target.controllerKey,
     );
-    this.#timer = setTimeout(() => this.#fail('timeout'), OPEN_TIMEOUT_MS);
+    this.#timer = setTimeout(() => this.#fail('timeout'), target.openTimeoutMs ?? OPEN_TIMEOUT_MS);
     this.#socket = new WebSocket(`${target.url.replace(/^http/, 'ws')}${CONTROL_PATH}`, {
       perMessageDeflate: false,
       skipUTF8Validation: true,
