@@ -96,7 +96,10 @@ _warren() {
   COMPREPLY=()
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=\${COMP_WORDS[i]}
-    [[ $word == -* ]] && continue
+    case $word in
+      ${valueNames(places, 'directory', 'file', 'word').join('|')}) ((i++)); continue ;;
+      -*) continue ;;
+    esac
     if [[ -z $path ]]; then
       [[ $word == help ]] && continue
       path=$word
@@ -133,19 +136,22 @@ complete -o filenames -F _warren warren
 
 /** What follows an option that takes a value. */
 function bashValues(places: readonly Place[]): string {
-  const lines = (['directory', 'file', 'word'] as const).map((kind) => {
-    const names = new Set<string>();
-    for (const { flags } of places) {
-      for (const flag of flags) if (flag.value === kind) for (const name of flag.names) names.add(name);
-    }
-    const action = {
-      directory: 'COMPREPLY=($(compgen -d -- "$cur"))',
-      file: 'COMPREPLY=($(compgen -f -- "$cur"))',
-      word: ':',
-    };
-    return names.size === 0 ? '' : `    ${[...names].join('|')}) ${action[kind]}; return ;;\n`;
-  });
-  return lines.join('');
+  const actions = {
+    directory: 'COMPREPLY=($(compgen -d -- "$cur"))',
+    file: 'COMPREPLY=($(compgen -f -- "$cur"))',
+    word: ':',
+  } as const;
+  return (['directory', 'file', 'word'] as const)
+    .map((kind) => [valueNames(places, kind), actions[kind]] as const)
+    .filter(([names]) => names.length > 0)
+    .map(([names, action]) => `    ${names.join('|')}) ${action}; return ;;\n`)
+    .join('');
+}
+
+/** Options, of any command, whose value is of one of these kinds. */
+function valueNames(places: readonly Place[], ...kinds: readonly Flag['value'][]): string[] {
+  const flags = places.flatMap((place) => place.flags).filter(({ value }) => kinds.includes(value));
+  return [...new Set(flags.flatMap(({ names }) => names))];
 }
 
 function bashQuote(words: readonly string[]): string {
