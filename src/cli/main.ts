@@ -23,6 +23,7 @@ import { logoutCommand } from './commands/logout.ts';
 import { nodesCommand } from './commands/nodes.ts';
 import { peersCommand } from './commands/peers.ts';
 import { pingCommand } from './commands/ping.ts';
+import { rotateKeyCommand } from './commands/rotate-key.ts';
 import { showCommand } from './commands/show.ts';
 import { statusCommand } from './commands/status.ts';
 import { tokensCommand } from './commands/tokens.ts';
@@ -38,6 +39,7 @@ const COMMANDS: readonly Command[] = [
   ipCommand,
   pingCommand,
   peersCommand,
+  rotateKeyCommand,
   logoutCommand,
   daemonCommand,
   controllerCommand,

@@ -2,10 +2,11 @@
 // one JSON object a line (application/x-ndjson): `progress` lines, then `done` or `error`. Types alone: the CLI reads what a
 // daemon of its own machine says, and starts faster without a validator.
 //
-//   GET  /v1/status[?watch=1]     Status, or one Status a line for each change
+//   GET  /v1/status[?watch=1]     Status, or one Status a line for each change; &peer=NAME: that peer alone, &peers=none: none
 //   POST /v1/up                   UpRequest → lines of UpLine
 //   POST /v1/down                 {} → Status
-//   POST /v1/logout               {} → {}
+//   POST /v1/logout               {} → {told}: whether the controller has heard of it
+//   POST /v1/rotate-key           {} → {publicKey}
 //   POST /v1/ping                 PingRequest → lines of PingLine
 //   POST /v1/peers/flush          {peer} → {name, closed}
 //

@@ -218,8 +218,8 @@ describe.skipIf(!CAN_RUN)('a mesh of three machines', () => {
       await ada.untilStatus('others hear of it', SOON_MS, ({ peers }) =>
         (peers[0]?.candidates ?? []).some(({ endpoint }) => endpoint.startsWith('10.9.0.33:')),
       );
-      await bob.host.addAddress('eth0', '10.9.0.3/24');
       await bob.host.deleteAddress('eth0', '10.9.0.33/24');
+      await bob.host.addAddress('eth0', '10.9.0.3/24');
       await bob.host.addAddress('eth0', 'fd09::3/64');
       await ada.reaches(bobs, RECOVERED_MS);
     });

@@ -34,7 +34,7 @@ function inMesh(address: IpAddress, { prefixes }: CandidateRules): boolean {
 const LINK_LOCAL = ['169.254.0.0/16', 'fe80::/10'] as IpPrefix[];
 
 /** Usable now, and by others. */
-function isShared({ up, loopback, tentative, deprecated, scope, address }: HostAddress): boolean {
+export function isShared({ up, loopback, tentative, deprecated, scope, address }: HostAddress): boolean {
   if (!up || loopback || tentative || deprecated || scope === 'link' || scope === 'host') return false;
   return !LINK_LOCAL.some((prefix) => isInside(address, prefix));
 }

@@ -40,7 +40,10 @@ export interface LocalBackend {
   onChange(listener: () => void): () => void;
   up(request: UpRequest, tell: (line: UpLine) => void, signal: AbortSignal): Promise<void>;
   down(): Promise<void>;
-  logout(): Promise<void>;
+  /** `told`: the controller has heard of it. */
+  logout(): Promise<{ readonly told: boolean }>;
+  /** Resolves when the controller has taken the new key. */
+  rotateKey(): Promise<{ readonly publicKey: string }>;
   ping(request: PingRequest, tell: (line: PingLine) => void, signal: AbortSignal): Promise<void>;
   flush(peer: string): { readonly name: string; readonly closed: boolean };
 }
@@ -105,8 +108,11 @@ export class LocalApiServer {
         break;
       case 'POST /v1/logout':
         await readBody(req);
-        await this.#backend.logout();
-        answer(res, {});
+        answer(res, await this.#backend.logout());
+        break;
+      case 'POST /v1/rotate-key':
+        await readBody(req);
+        answer(res, await this.#backend.rotateKey());
         break;
       case 'POST /v1/ping':
         await this.#ping(req, res);

@@ -27,7 +27,15 @@ import { keyBytes, type NodeFile, newPrivateKey } from './node-file.ts';
 import { findPeer } from './peer-lookup.ts';
 import { Pinger } from './pinger.ts';
 import { ProblemError, toProblem } from './problem-error.ts';
-import { badJoinLink, linkWithoutSecret, notConfigured, otherNetwork, timedOut } from './problems.ts';
+import {
+  badJoinLink,
+  linkWithoutSecret,
+  notConfigured,
+  notRotated,
+  otherNetwork,
+  rotating,
+  timedOut,
+} from './problems.ts';
 import { RECENT_MAX } from './recent-peers.ts';
 import type { StateDirectory } from './state-directory.ts';
 import { statusOf } from './status-view.ts';
@@ -41,6 +49,7 @@ const PROGRESS_MAX = 64;
 const RECENT_AFTER_MS = 2000;
 /** How long a logout looks for the controller before the keys go anyway. */
 const LOGOUT_LIMIT_MS = 3000;
+const ROTATE_LIMIT_MS = 10_000;
 
 export interface MeshHostOptions {
   readonly version: string;
@@ -134,16 +143,37 @@ export class MeshHost implements LocalBackend {
     });
   }
 
-  logout(): Promise<void> {
+  logout(): Promise<{ readonly told: boolean }> {
     return this.#inTurn(async () => {
       if (this.#file === null) throw new ProblemError(notConfigured());
-      if (this.#file.joined) await this.#sayLogout();
+      if (this.#file.joined) await this.#lookForController();
+      const told = this.#node?.control.status().state === 'connected';
       await this.#end('logout');
       await this.#netmaps.forget();
       await this.#options.state.destroy();
       this.#file = null;
       this.#beginProblem = null;
       this.#changed();
+      return { told };
+    });
+  }
+
+  /** The next key is on the disk before the controller hears of it, and the old one until it has taken the new. */
+  rotateKey(): Promise<{ readonly publicKey: string }> {
+    return this.#inTurn(async () => {
+      const node = this.#running();
+      const file = this.#file;
+      if (file === null || node.control.status().state !== 'connected') {
+        throw new ProblemError(node.connectionProblem ?? timedOut(0, node.progress.message));
+      }
+      const next = { ...file, nextPrivateKey: file.nextPrivateKey ?? newPrivateKey() };
+      const publicKey = publicKeyOf(next.nextPrivateKey);
+      if (publicKey === null) throw new Error('the next key is there');
+      await this.#remember(next);
+      if (!node.control.rotateKey(publicKey)) throw new ProblemError(rotating());
+      await this.#untilOrLimit(() => this.#file?.nextPrivateKey === null, ROTATE_LIMIT_MS);
+      if (this.#file?.privateKey !== next.nextPrivateKey) throw new ProblemError(notRotated());
+      return { publicKey };
     });
   }
 
@@ -243,7 +273,8 @@ export class MeshHost implements LocalBackend {
         portChosen: (port) => {
           if (!fixed) this.#later(() => state.writeSettings({ format: 1, listenPort: port }));
         },
-        persistNextKey: (key) => this.#later(() => Promise.resolve(this.#node?.control.nextKeyPersisted(key))),
+        // It was written before the client heard of it; it must not be called back from within its call.
+        persistNextKey: (key) => setImmediate(() => this.#node?.control.nextKeyPersisted(key)),
         keySwitched: () => this.#keySwitched(),
         nextKeyRefused: () => this.#rememberLater((now) => ({ ...now, nextPrivateKey: null })),
       },
@@ -328,7 +359,7 @@ export class MeshHost implements LocalBackend {
   }
 
   /** A node that is down, or has no connection, looks for the controller for a moment: the others should hear of it. */
-  async #sayLogout(): Promise<void> {
+  async #lookForController(): Promise<void> {
     try {
       if (this.#node === null) await this.#begin();
     } catch {
@@ -341,17 +372,21 @@ export class MeshHost implements LocalBackend {
         status === undefined || status.state === 'connected' || status.step === 'failed' || status.step === 'backoff'
       );
     };
-    await new Promise<void>((resolve) => {
-      const limit = setTimeout(() => finish(), LOGOUT_LIMIT_MS);
+    await this.#untilOrLimit(connected, LOGOUT_LIMIT_MS);
+  }
+
+  #untilOrLimit(condition: () => boolean, limitMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const limit = setTimeout(() => finish(), limitMs);
       const stop = this.onChange(() => {
-        if (connected()) finish();
+        if (condition()) finish();
       });
       const finish = (): void => {
         clearTimeout(limit);
         stop();
         resolve();
       };
-      if (connected()) finish();
+      if (condition()) finish();
     });
   }
 
@@ -368,6 +403,9 @@ export class MeshHost implements LocalBackend {
       if (now.nextPrivateKey === null) return now;
       return { ...now, privateKey: now.nextPrivateKey, nextPrivateKey: null };
     });
+    // What is on the disk is sealed under the old one.
+    this.#netmaps.save(() => this.#toSave());
+    this.#changed();
   }
 
   #toSave(): { readonly file: NodeFile; readonly netmap: SavedNetmap } | null {

@@ -15,7 +15,7 @@ import type { Candidate, NodeId, PublicKeyText } from '../../protocol/values.ts'
 import type { Log } from '../log.ts';
 import type { ClockJump } from '../os/clock-watch.ts';
 import { findCollisions } from '../os/collisions.ts';
-import { hostCandidates, sameCandidates } from './candidates.ts';
+import { hostCandidates, isShared, sameCandidates } from './candidates.ts';
 import type { Control, OpenControl } from './control.ts';
 import type { HostAddress, HostNetwork, HostRoute } from './host-network.ts';
 import { ObservedAddresses } from './observed-addresses.ts';
@@ -106,6 +106,7 @@ export class MeshNode {
   #seenNetwork = '';
   #candidates: readonly Candidate[] = [];
   #lockedOut = false;
+  #toldStep = '';
   #closed = false;
 
   /** The tunnel is open and the connection under way when it returns. Throws a ProblemError, and leaves nothing then. */
@@ -291,7 +292,11 @@ export class MeshNode {
 
   #controlChanged(): void {
     if (this.#closed) return;
-    const { problem } = this.#control.status();
+    const { problem, step, lastError } = this.#control.status();
+    if (step !== this.#toldStep) {
+      this.#toldStep = step;
+      this.#options.log.debug('the controller', { step, why: lastError?.message ?? null });
+    }
     if (problem !== null && LOCKED_OUT.includes(problem.code) && !this.#lockedOut) this.#lockOut();
     this.#options.events.changed();
   }
@@ -529,7 +534,10 @@ export class MeshNode {
     const moved = seen !== this.#seenNetwork && this.#seenNetwork !== '';
     this.#seenNetwork = seen;
     this.#setCandidates(addresses);
-    if (moved) this.#networkChanged();
+    if (moved) {
+      this.#options.log.debug('the network changed', { seen });
+      this.#networkChanged();
+    }
     this.#lookForCollision(this.#wanted().prefixes, addresses, routes);
     if (this.#collision === null && this.#configured !== '' && !this.#isIntact(addresses, routes))
       this.#configured = '';
@@ -599,7 +607,7 @@ function describe({ addresses, prefixes }: WantedConfiguration): string {
 
 /** What of the machine's network matters for reaching others: addresses and default routes, not ours. */
 function fingerprint(ifname: string, addresses: readonly HostAddress[], routes: readonly HostRoute[]): string {
-  const usable = addresses.filter((address) => address.ifname !== ifname && address.up && !address.tentative);
+  const usable = addresses.filter((address) => address.ifname !== ifname && isShared(address));
   const defaults = routes.filter(({ prefix }) => prefix.endsWith('/0'));
   return JSON.stringify([
     usable.map(({ ifindex, address }) => [ifindex, address]),

@@ -128,6 +128,24 @@ export function interfaceProblem(step: string, errno: string): Problem {
   };
 }
 
+export function rotating(): Problem {
+  return {
+    code: 'badRequest',
+    message: 'the key is being replaced already',
+    why: 'the controller has not answered yet',
+    help: 'wait a moment: warren status shows the public key',
+  };
+}
+
+export function notRotated(): Problem {
+  return {
+    code: 'timeout',
+    message: 'the key was not replaced',
+    why: 'the controller did not take the new one in time; the old one stays in use',
+    help: 'see that the controller is connected (warren status) and try again',
+  };
+}
+
 export function unknownPeer(name: string, near: readonly string[]): Problem {
   return {
     code: 'unknownPeer',
