@@ -34,7 +34,7 @@ export default defineConfig({
           name: 'store',
           include: ['test/store/**/*.test.ts'],
           pool: 'forks',
-          testTimeout: 30_000,
+          testTimeout: 60_000,
           hookTimeout: 60_000,
         },
       },

@@ -1,10 +1,12 @@
 // PostgreSQL through the common suite, on a server of our own, and what only it has: other controllers on the same
 // database, connections that break, and a URL with a password in it.
 
+import { mkdtempSync, rmSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { isPostgresUrl, openStore } from '../../src/controller/store/open.ts';
 import { StoreError } from '../../src/controller/store/store-error.ts';
 import { CLUSTER_PASSWORD, CLUSTER_USER, Cluster, whyNoCluster } from './lib/cluster.ts';
+import { CuttingProxy } from './lib/cutting-proxy.ts';
 import { node, numbers, op, PRIVATE_KEY, putNode, putOp, settings } from './lib/records.ts';
 import { describeStore } from './store-suite.ts';
 
@@ -136,6 +138,57 @@ describe.skipIf(WHY_NOT !== null)(`on a real server${WHY_NOT === null ? '' : `: 
       expect(state?.nodes.map(({ id }) => id)).toEqual(stored);
       expect(state?.log.map(({ seq }) => seq)).toEqual(stored);
     }, 60_000);
+  });
+
+  describe('a connection that breaks while committing', () => {
+    async function throughProxy() {
+      const directory = mkdtempSync('/tmp/warren-pg-proxy-');
+      onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+      const database = await cluster.createDatabase();
+      const proxy = await CuttingProxy.start(directory, cluster.directory);
+      onTestFinished(() => proxy.close());
+      const store = await openStore(cluster.url(database).replace(cluster.directory, directory));
+      onTestFinished(() => store.close());
+      await store.initialize(settings(), PRIVATE_KEY);
+      return { proxy, store, database };
+    }
+
+    test('after the server has committed: the commit is acknowledged, and the next ones work', async () => {
+      const { proxy, store } = await throughProxy();
+      for (const n of numbers(1, 5)) {
+        proxy.cutNext('after commit');
+        await store.commit([putNode(node(n))]);
+        await store.commit([putOp(op(n))]);
+      }
+      expect(proxy.cuts).toBe(5);
+      const state = await store.load();
+      expect(state?.nodes).toHaveLength(5);
+      expect(state?.log).toHaveLength(5);
+    });
+
+    test('before the server has committed: the commit is refused, nothing is stored, and the next ones work', async () => {
+      const { proxy, store } = await throughProxy();
+      proxy.cutNext('before commit');
+      await expect(store.commit([putNode(node(1))])).rejects.toMatchObject({ code: 'unreachable' });
+      expect(proxy.cuts).toBe(1);
+      await store.commit([putNode(node(2))]);
+      expect((await store.load())?.nodes).toEqual([node(2)]);
+    });
+
+    test('and the server does not come back: that is said, and no later commit is taken', async () => {
+      const { proxy, store, database } = await throughProxy();
+      proxy.cutNext('after commit, and for good');
+      await expect(store.commit([putNode(node(1))])).rejects.toMatchObject({
+        code: 'unknownOutcome',
+        what: expect.stringContaining('it is not known whether'),
+        help: expect.stringContaining('restart the controller'),
+      });
+      await expect(store.commit([putNode(node(2))])).rejects.toMatchObject({ code: 'unknownOutcome' });
+      // The restarted controller sees what became of it.
+      const again = await openStore(cluster.url(database));
+      onTestFinished(() => again.close());
+      expect((await again.load())?.nodes).toEqual([node(1)]);
+    });
   });
 
   describe('refusals', () => {

@@ -1,7 +1,7 @@
 // SQLite's file: who may read it, one controller at a time, and what a person is told when it cannot be used. Every refusal
 // says what happened, why, and what to do next.
 
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   appendFileSync,
@@ -25,6 +25,7 @@ import { openStore } from '../../src/controller/store/open.ts';
 import { openSqliteStore, type SqliteOptions } from '../../src/controller/store/sqlite-store.ts';
 import type { Store } from '../../src/controller/store/store.ts';
 import { StoreError } from '../../src/controller/store/store-error.ts';
+import { compileForNode } from './lib/compile.ts';
 import { node, numbers, op, PRIVATE_KEY, putNode, putOp, settings } from './lib/records.ts';
 import { scratch } from './lib/scratch.ts';
 
@@ -82,7 +83,8 @@ describe('who may read it', () => {
   test('a file that others could read is closed to them; a directory that was there is left as it is', async () => {
     const directory = scratch('tighten');
     const path = await made(directory);
-    chmodSync(path, 0o644);
+    writeFileSync(`${path}-wal`, '');
+    for (const file of [path, `${path}-wal`]) chmodSync(file, 0o644);
     chmodSync(directory, 0o755);
     await opened(directory);
     expect(mode(path)).toBe(0o600);
@@ -366,4 +368,37 @@ describe('durability', () => {
       await reopened.close();
     }
   });
+});
+
+describe('a full disk', () => {
+  /** In a mount namespace of its own, so that the file system ends with the process. */
+  const NAMESPACE = process.geteuid?.() === 0 ? ['unshare', '-m'] : ['unshare', '-Urm'];
+  const canMount = spawnSync('unshare', [...NAMESPACE.slice(1), 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']).status === 0;
+
+  test.skipIf(!canMount)(
+    'refuses the commit, keeps what was stored, and takes commits again when there is room',
+    () => {
+      const directory = scratch('full');
+      const program = compileForNode('test/store/lib/disk-filler.ts', join(directory, 'program'));
+      const disk = join(directory, 'disk');
+      mkdirSync(disk);
+      const script = 'mount -t tmpfs -o size=4m,mode=0700 tmpfs "$1" && exec "$2" "$3" "$1"';
+      const command = [...NAMESPACE, 'sh', '-c', script, 'sh', disk, process.execPath, program];
+      const { stdout, stderr } = spawnSync(command[0] as string, command.slice(1), {
+        encoding: 'utf8',
+        timeout: 60_000,
+      });
+      expect(stderr).toBe('');
+      const told = JSON.parse(stdout);
+      expect(told.last).toBeGreaterThan(10);
+      const full = { code: 'full', why: 'the disk is full', help: expect.stringContaining('free some space') };
+      expect(told).toEqual({
+        last: told.last,
+        error: full,
+        backup: full,
+        whileFull: told.last,
+        afterwards: told.last + 1,
+      });
+    },
+  );
 });

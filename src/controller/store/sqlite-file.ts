@@ -5,7 +5,7 @@
 // Nothing else in this process may open and close the database file while it is open: POSIX drops a process's locks on a
 // file when any of its descriptors of that file is closed.
 
-import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
@@ -84,8 +84,8 @@ function makePrivate(path: string): void {
       syncDirectory(dirname(path));
     } catch (error) {
       if (codeOf(error) !== 'EEXIST') throw error;
-      // No open and close here: see above about locks.
-      chmodSync(path, 0o600);
+      // No open and close here: see above about locks. A log may be there that a killed controller left.
+      for (const file of [path, `${path}-wal`, `${path}-journal`]) if (existsSync(file)) chmodSync(file, 0o600);
     }
   } catch (error) {
     throw sqliteError(error, path);
