@@ -86,7 +86,7 @@ export const STAGES = [
     name: 'controller',
     title: 'the controller as a process, killed 200 times',
     after: ['types'],
-    limitSeconds: 600,
+    limitSeconds: 900,
     commands: () => [[...vitest, 'run', '--project', 'controller']],
   },
   {
