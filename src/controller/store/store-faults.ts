@@ -1,4 +1,5 @@
-// Refusals that both stores make in the same words. `where` names the database without a password.
+// Refusals that both stores make in the same words, and what both ask of a key. `where` names the database, never with a
+// password. What only one of them can meet stands beside it (sqlite-errors.ts, postgres-errors.ts).
 
 import { StoreError } from './store-error.ts';
 
