@@ -128,7 +128,10 @@ export class Netmap {
     return { kind: 'applied', changes };
   }
 
-  /** Whether every operation finds the node that it is about, those before it applied. */
+  /**
+   * Whether every operation finds the node that it is about, those before it applied. A removal needs none: a node that came
+   * and went since is told as gone.
+   */
   #knowsAll(ops: readonly NetmapOp[]): boolean {
     const known = new Map<NodeId, boolean>();
     for (const op of ops) {
@@ -137,8 +140,8 @@ export class Netmap {
         known.set(op.node.id, true);
         continue;
       }
-      if (!(known.get(op.id) ?? (this.#nodes.has(op.id) || this.#self?.id === op.id))) return false;
       if (op.op === 'remove') known.set(op.id, false);
+      else if (!(known.get(op.id) ?? (this.#nodes.has(op.id) || this.#self?.id === op.id))) return false;
     }
     return true;
   }

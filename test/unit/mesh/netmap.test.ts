@@ -125,9 +125,20 @@ describe('a delta', () => {
     expect(JSON.stringify(map.save())).toBe(before);
   });
 
+  test('that removes a node that was never known only moves the position: it came and went in between', () => {
+    const map = netmap();
+    const size = map.size;
+    expect(map.applyDelta(delta(0, { op: 'remove', id: id(9) }))).toEqual({ kind: 'applied', changes: [] });
+    expect([map.size, map.position?.seq]).toEqual([size, delta(0, { op: 'remove', id: id(9) }).seq]);
+    const later: NetmapOp[] = [
+      { op: 'remove', id: id(9) },
+      { op: 'presence', id: id(9), online: true },
+    ];
+    expect(netmap().applyDelta(delta(0, ...later))).toEqual({ kind: 'resync', reason: 'unknownId' });
+  });
+
   test('about an unknown node asks for a resync and changes nothing, also when what stands before it is sound', () => {
     const unknown: NetmapOp[] = [
-      { op: 'remove', id: id(9) },
       { op: 'presence', id: id(9), online: true },
       { op: 'candidates', id: id(9), candidates: [] },
     ];
