@@ -14,6 +14,7 @@ import type { NodeMessage } from '../../protocol/control.ts';
 import type { Scheduler } from '../network.ts';
 import type { ControllerEnd, ControlStream } from './control-stream.ts';
 import { MemoryStore } from './memory-store.ts';
+import { addCounters, type Reached } from './reached.ts';
 import { WALL_EPOCH_MS } from './wall.ts';
 
 /** A store keeps more than the core: its history says who is in the netmap. */
@@ -27,6 +28,7 @@ export interface ControllerHostOptions {
   readonly sha256: (data: Uint8Array) => Uint8Array;
   /** Everything that the core gives out, before it goes anywhere. */
   readonly onOutput: (output: Output) => void;
+  readonly reached: Reached;
 }
 
 export class ControllerHost implements ControllerEnd {
@@ -100,7 +102,13 @@ export class ControllerHost implements ControllerEnd {
     this.kill(false);
   }
 
+  /** Adds up what the process has met; at its end, or at that of the run. */
+  count(): void {
+    if (this.core !== null) addCounters(this.#options.reached, 'controller', this.core.counters);
+  }
+
   #gone(): void {
+    this.count();
     this.core = null;
     this.#incarnation++;
     this.#turnPending = false;

@@ -9,6 +9,7 @@ import { MeshChaos } from './mesh-chaos.ts';
 import { MeshWorld, type MeshWorldOptions } from './mesh-world.ts';
 import type { NodeHost } from './node-host.ts';
 import { People } from './people.ts';
+import type { Reached } from './reached.ts';
 
 export interface MeshRunOptions extends Omit<MeshWorldOptions, 'tight'> {
   /** Virtual minutes of chaos. */
@@ -30,6 +31,8 @@ export interface MeshRunResult {
   readonly transactions: number;
   readonly controllerStarts: number;
   readonly resyncs: number;
+  /** What the run has met, by the counters of its processes. */
+  readonly reached: Readonly<Reached>;
   /** Virtual ms from healing to every netmap being the controller's; null when it did not come to that. */
   readonly settledMs: number | null;
   /** The longest first packet after silence, of those that were measured. */
@@ -86,6 +89,7 @@ export function simulateMesh(options: MeshRunOptions): MeshRunResult {
     newcomers(world, people);
     world.check();
   }
+  world.countAll();
   return {
     seed: options.seed,
     hosts: count,
@@ -98,6 +102,7 @@ export function simulateMesh(options: MeshRunOptions): MeshRunResult {
     transactions: world.committed.counts.transactions,
     controllerStarts: world.controller.counts.starts,
     resyncs: world.counts.resyncs,
+    reached: world.reached,
     settledMs: settled.ok ? settled.ms : null,
     firstPacketMs,
   };

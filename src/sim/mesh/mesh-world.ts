@@ -17,6 +17,7 @@ import { Committed } from './committed.ts';
 import { type ControlConditions, ControlStream } from './control-stream.ts';
 import { ControllerHost, STORED_OPS_MAX } from './controller-host.ts';
 import { type KeyPair, NodeHost } from './node-host.ts';
+import { addCounters, type Reached } from './reached.ts';
 import { Traffic } from './traffic.ts';
 
 export interface MeshWorldOptions {
@@ -47,6 +48,7 @@ export class MeshWorld implements Scheduler {
   readonly limits: Partial<CoreLimits> & Pick<CoreLimits, 'loggedOpsMax' | 'ownMessagesMax'>;
   control: ControlConditions = { ...GOOD_CONTROL };
   readonly counts = { connections: 0, controlMessages: 0, resyncs: 0 };
+  readonly reached: Reached = {};
   /** What happened, in words, with its instant: the story of a failed run. */
   readonly story: string[] = [];
   readonly #violations: string[] = [];
@@ -70,6 +72,7 @@ export class MeshWorld implements Scheduler {
         settings: drawSettings(this.prng, options.tight),
         limits: this.limits,
         sha256: options.sha256,
+        reached: this.reached,
         onOutput: (output) => this.committed.told(output),
       },
       this,
@@ -148,6 +151,7 @@ export class MeshWorld implements Scheduler {
         received: (at, packet) => this.traffic.received(at, packet),
         beforeNetmap: (at) => this.traffic.beforeNetmap(at),
         afterNetmap: (at, changes) => this.traffic.afterNetmap(at, changes),
+        reached: this.reached,
         resynced: (at, reason) => {
           this.counts.resyncs++;
           this.tell(`${at.name} asks for a resync: ${reason}`);
@@ -198,6 +202,14 @@ export class MeshWorld implements Scheduler {
         this.digest.add(this.#now, ascii(text));
       },
     });
+  }
+
+  /** At the end of the run. */
+  countAll(): void {
+    this.controller.count();
+    for (const host of this.hosts) host.count();
+    addCounters(this.reached, 'store', this.controller.store.counts);
+    addCounters(this.reached, 'told', this.committed.counts);
   }
 
   // — what must hold at every moment —

@@ -16,6 +16,7 @@ import type { Candidate, PublicKeyText } from '../../protocol/values.ts';
 import type { Datagram, Network, Scheduler } from '../network.ts';
 import { makePacket } from '../packets.ts';
 import type { ControlStream, NodeEnd } from './control-stream.ts';
+import { add, addCounters, type Reached } from './reached.ts';
 import { WALL_EPOCH_MS } from './wall.ts';
 
 /** Fatal errors after which the daemon leaves the network at once. */
@@ -57,6 +58,7 @@ export interface NodeEvents {
   beforeNetmap(host: NodeHost): void;
   afterNetmap(host: NodeHost, changes: readonly NetmapChange[]): void;
   resynced(host: NodeHost, reason: string): void;
+  readonly reached: Reached;
 }
 
 /** The process. */
@@ -230,6 +232,7 @@ export class NodeHost implements NodeEnd {
   /** The next start may have a clock behind what peers have seen: that is the protocol's (paper §5.1) and not simulated. */
   #end(): void {
     if (this.running === null) return;
+    this.count();
     const { mesh, plane } = this.running;
     mesh.close(this.#scheduler.now);
     plane.close();
@@ -239,6 +242,11 @@ export class NodeHost implements NodeEnd {
     this.#incarnation++;
     this.#network.detach(this.endpoint);
     this.wallOffsetMs = this.highestWallOffsetMs;
+  }
+
+  /** Adds up what the process has met; at its end, or at that of the run. */
+  count(): void {
+    if (this.mesh !== null) addCounters(this.#events.reached, 'mesh', this.mesh.counters.counts);
   }
 
   stepClock(byMs: number): void {
@@ -326,6 +334,7 @@ export class NodeHost implements NodeEnd {
     if (next === undefined || next === null || this.running === null) return;
     this.#current = next;
     this.#nextKey = null;
+    add(this.#events.reached, 'client.keysSwitched', 1);
     this.running.mesh.setIdentity(next.secret, this.#scheduler.now);
     this.#later(this.#prng.nextInt(1, 500), () => {
       this.disk.current = next;
@@ -398,6 +407,7 @@ export class NodeHost implements NodeEnd {
       const result = running.mesh.applyDelta(message, this.#scheduler.now);
       if (result.kind === 'applied') return result.changes;
       running.resync = true;
+      add(this.#events.reached, `netmap.resync.${result.reason}`, 1);
       this.#events.resynced(this, result.reason);
       return [];
     });
