@@ -168,6 +168,18 @@ describe('our interface', () => {
     expect(await driver.call('setRoutes', 'ours', ['100.64.0.0/10'])).toMatchObject({ errno: 'ENETDOWN' });
   });
 
+  it.each([
+    ['of the interface', 'net.ipv6.conf.ours.disable_ipv6'],
+    ['of the host', 'net.ipv6.conf.all.disable_ipv6'],
+  ])('works with IPv4 alone when the IPv6 %s is switched off', async (_where, setting) => {
+    await host.must(['sysctl', '-qw', `${setting}=1`]);
+    expect(await driver.call('setUp', 'ours', true)).toBeNull();
+    expect(await driver.call('setAddresses', 'ours', ['fd77::1', '100.64.0.1'])).toBeNull();
+    expect(await driver.call('setRoutes', 'ours', ['fd77::/48', '100.64.0.0/10'])).toBeNull();
+    expect(await globals('ours')).toEqual(['100.64.0.1/32']);
+    expect(await routesShown('ours')).toEqual(['100.64.0.0/10 87']);
+  });
+
   it('cannot be configured without the capability, and that is told', async () => {
     const poor = await HostNetworkDriver.start(host, {}, ['setpriv', '--bounding-set', '-net_admin']);
     expect(await poor.call('setUp', 'ours', true)).toEqual({ errno: 'EPERM', step: 'set ours up' });

@@ -116,6 +116,7 @@ export class RtnetlinkHostNetwork implements HostNetwork {
 
   // — our interface —
 
+  /** IPv6 addresses are left out, and that is no failure, where the kernel or the interface is without IPv6. */
   async setAddresses(ifname: string, addresses: readonly IpAddress[]): Promise<NetworkOutcome> {
     const found = await this.#link(ifname);
     if ('failure' in found) return told(`find the interface ${ifname}`, found.failure);
@@ -133,7 +134,7 @@ export class RtnetlinkHostNetwork implements HostNetwork {
     for (const address of addresses) {
       if (present.has(hostPrefix(address))) continue;
       const failure = await this.#client.change(addAddress(index, address));
-      if (failure !== null && failure.errno !== 'EEXIST') {
+      if (failure !== null && failure.errno !== 'EEXIST' && !isWithoutIpv6(address, failure)) {
         outcome ??= told(`add the address ${hostPrefix(address)} to ${ifname}`, failure);
       }
     }
@@ -147,7 +148,7 @@ export class RtnetlinkHostNetwork implements HostNetwork {
     return outcome;
   }
 
-  /** Others' routes through the interface (added by hand) stay, and count when one of them is wanted. */
+  /** IPv6 prefixes are left out as in `setAddresses`. Others' routes through the interface (added by hand) stay, and count when one of them is wanted. */
   async setRoutes(ifname: string, prefixes: readonly IpPrefix[]): Promise<NetworkOutcome> {
     const found = await this.#link(ifname);
     if ('failure' in found) return told(`find the interface ${ifname}`, found.failure);
@@ -162,7 +163,9 @@ export class RtnetlinkHostNetwork implements HostNetwork {
     for (const prefix of wanted) {
       if (present.has(prefix)) continue;
       const failure = await this.#client.change(addRoute(index, prefix));
-      if (failure !== null) outcome ??= told(`add the route ${prefix} through ${ifname}`, failure);
+      if (failure !== null && !isWithoutIpv6(prefix, failure)) {
+        outcome ??= told(`add the route ${prefix} through ${ifname}`, failure);
+      }
     }
     for (const route of there) {
       if (route.protocol !== PROTOCOL_WARREN || wanted.has(route.prefix)) continue;
@@ -209,9 +212,10 @@ export class RtnetlinkHostNetwork implements HostNetwork {
 
   // — the host —
 
-  /** Empty when the kernel refuses, which it does only for want of memory. */
+  /** Empty when the kernel refuses, which it does only for want of memory, and again. */
   async addresses(): Promise<readonly HostAddress[]> {
-    const [links, addresses] = [await this.#links(), await this.#client.request(listAddresses(), readInterfaceAddress)];
+    const links = await this.#links();
+    const addresses = await twice(() => this.#client.request(listAddresses(), readInterfaceAddress));
     if (!addresses.ok) return [];
     return addresses.found.flatMap((one): HostAddress[] => {
       const link = links.get(one.index);
@@ -224,7 +228,8 @@ export class RtnetlinkHostNetwork implements HostNetwork {
 
   /** Empty when the kernel refuses. */
   async routes(): Promise<readonly HostRoute[]> {
-    const [links, listed] = [await this.#links(), await this.#mainRoutes()];
+    const links = await this.#links();
+    const listed = await twice(() => this.#mainRoutes());
     if (!listed.ok) return [];
     return listed.found.map(({ prefix, index, gateway }) => ({
       prefix,
@@ -279,7 +284,7 @@ export class RtnetlinkHostNetwork implements HostNetwork {
   }
 
   async #links(): Promise<ReadonlyMap<number, Link>> {
-    const result = await this.#client.request(listLinks(), readLink);
+    const result = await twice(() => this.#client.request(listLinks(), readLink));
     return new Map(result.ok ? result.found.map((link) => [link.index, link]) : []);
   }
 
@@ -402,6 +407,20 @@ function merged(before: HostChange, changes: readonly Change[], own: ReadonlySet
 /** What the kernel takes as a name. */
 function isInterfaceName(name: string): boolean {
   return name.length <= IFNAME_CHARACTERS_MAX && /^[!-.0-9;-~]+$/.test(name) && name !== '.' && name !== '..';
+}
+
+/** What cannot be told to have failed is tried once more. */
+async function twice<T>(ask: () => Promise<NetlinkResult<T>>): Promise<NetlinkResult<T>> {
+  const first = await ask();
+  return first.ok ? first : ask();
+}
+
+/**
+ * IPv6 is switched off for the interface (disable_ipv6, as in many containers: EACCES, where a want of rights is EPERM) or for the
+ * kernel: IPv4 works all the same.
+ */
+function isWithoutIpv6(what: IpAddress | IpPrefix, failure: NetlinkFailure): boolean {
+  return what.includes(':') && ['EACCES', 'EAFNOSUPPORT', 'EOPNOTSUPP'].includes(failure.errno);
 }
 
 function told(step: string, failure: NetlinkFailure): NetworkOutcome {

@@ -138,6 +138,19 @@ describe('a request', () => {
     expect(addressesOf(await second)).toEqual(['2001:db8::5']);
   });
 
+  it('is not given up while its answer comes, nor because nobody looked', async () => {
+    const slow = list();
+    for (let i = 0; i < 5; i++) {
+      vi.advanceTimersByTime(REQUEST_TIMEOUT_MS - 1);
+      socket.arrive(to(1, kernel.USABLE));
+    }
+    // It lies there, but the event loop stood still until the time was over.
+    socket.armed = false;
+    socket.arrive(to(1, kernel.DONE));
+    vi.advanceTimersByTime(REQUEST_TIMEOUT_MS);
+    expect(addressesOf(await slow)).toHaveLength(5);
+  });
+
   it('whose answer was lost fails, and the next goes on', async () => {
     const first = list();
     socket.arrive({ code: ENOBUFS, step: 'read from netlink' });

@@ -53,6 +53,8 @@ export class NetlinkClient {
   readonly #waiting: Job[] = [];
   #current: Job | null = null;
   #sequence = 0;
+  /** Datagrams so far. */
+  #heard = 0;
   #timer: NodeJS.Timeout | null = null;
   #again: NodeJS.Immediate | null = null;
   #closed = false;
@@ -135,8 +137,19 @@ export class NetlinkClient {
       this.#finish(failed(errnoName(refused.code)));
       return;
     }
-    this.#timer = setTimeout(() => this.#finish(failed('ETIMEDOUT')), REQUEST_TIMEOUT_MS);
+    this.#wait(job);
     this.#readOn();
+  }
+
+  /** The time runs from the last datagram on. An event loop that stood still has not looked yet: only silence counts. */
+  #wait(job: Job): void {
+    const heard = this.#heard;
+    this.#timer = setTimeout(() => {
+      this.#readOn();
+      if (this.#current !== job) return;
+      if (this.#heard === heard) this.#finish(failed('ETIMEDOUT'));
+      else this.#wait(job);
+    }, REQUEST_TIMEOUT_MS);
   }
 
   /** Reads what waits, and sees to it that what comes later is read. */
@@ -154,6 +167,7 @@ export class NetlinkClient {
         this.#socket.arm();
         return;
       }
+      this.#heard++;
       if (datagram instanceof Uint8Array) {
         for (const message of readMessages(datagram)) this.#take(message);
       } else if (this.#current !== null) {
