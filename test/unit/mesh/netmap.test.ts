@@ -149,8 +149,6 @@ describe('a delta', () => {
       expect(result).toEqual({ kind: 'resync', reason: 'unknownId' });
       expect(JSON.stringify(map.save())).toBe(before);
     }
-    const twice = netmap().applyDelta(delta(0, { op: 'remove', id: id(2) }, { op: 'remove', id: id(2) }));
-    expect(twice.kind).toBe('resync');
     const added = netmap().applyDelta(
       delta(0, { op: 'put', node: nodeRecord(4) }, { op: 'presence', id: id(4), online: false }),
     );
