@@ -19,8 +19,8 @@ export const REQUEST_TIMEOUT_MS = 2000;
 export const REQUESTS_WAITING_MAX = 4096;
 /** A list that keeps changing is given as it is after so many tries: whoever lists also hears of changes. */
 export const LIST_TRIES_MAX = 5;
-/** Datagrams read before other work has its turn. */
-const DATAGRAMS_PER_TURN = 64;
+/** Datagrams read before other work has its turn: 32 KiB each at most, of which a list of routes takes 5 ms. */
+const DATAGRAMS_PER_TURN = 8;
 
 export interface NetlinkFailure {
   /** As Node spells it. */

@@ -58,17 +58,18 @@ function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-export function readU16(bytes: Uint8Array, at: number): number {
-  return at + 2 <= bytes.length ? viewOf(bytes).getUint16(at, LITTLE) : 0;
-}
-
 /** 0 when it is not all there. */
-export function readU32(bytes: Uint8Array, at: number): number {
-  return at + 4 <= bytes.length ? viewOf(bytes).getUint32(at, LITTLE) : 0;
+export function readU16(bytes: Uint8Array, at: number): number {
+  const first = bytes[at] ?? 0;
+  const second = bytes[at + 1] ?? 0;
+  return LITTLE ? first | (second << 8) : (first << 8) | second;
 }
 
-function readI32(bytes: Uint8Array, at: number): number {
-  return at + 4 <= bytes.length ? viewOf(bytes).getInt32(at, LITTLE) : 0;
+/** What is not there counts as 0. */
+export function readU32(bytes: Uint8Array, at: number): number {
+  const first = readU16(bytes, at);
+  const second = readU16(bytes, at + 2);
+  return (LITTLE ? first | (second << 16) : (first << 16) | second) >>> 0;
 }
 
 /** The whole messages of a datagram. */
@@ -126,7 +127,7 @@ export interface NetlinkOutcome {
 export function readOutcome(message: NetlinkMessage): NetlinkOutcome {
   const { body, flags } = message;
   // An end of a list without a number is an end without an error.
-  const errno = Math.max(0, -readI32(body, 0));
+  const errno = Math.max(0, -(readU32(body, 0) | 0));
   if ((flags & NLM_F_ACK_TLVS) === 0) return { errno, reason: null };
   let at = 4;
   if (message.type === NLMSG_ERROR) {
