@@ -10,6 +10,9 @@ const PARTS = /(\d{1,9})(s|min|m|h|d|w|y)/g;
 /** What the controller takes: ten years. */
 export const DURATION_MAX_S = 315_360_000;
 
+const MINUTE_MS = 60_000;
+const HOUR_MS = 3_600_000;
+
 /** Seconds, null for `never`, undefined when the option was not given. Throws UsageError. */
 export function durationOption(name: string, value: string | undefined): number | null | undefined {
   if (value === undefined) return undefined;
@@ -32,6 +35,7 @@ export function relative(iso: string | null, nowMs: number, none: string): strin
   if (iso === null) return none;
   const ms = nowMs - Date.parse(iso);
   if (ms >= 0) return ago(ms);
-  const ahead = ago(-ms);
+  // Rounded up, so that what was given a day a moment ago has a day.
+  const ahead = ago(-ms > HOUR_MS ? Math.ceil(-ms / MINUTE_MS) * MINUTE_MS : -ms);
   return ahead === 'now' ? ahead : `in ${ahead.replace(/ ago$/, '')}`;
 }

@@ -308,6 +308,7 @@ export class Controller {
       wallNow,
       random: (count) => new Uint8Array(randomBytes(count)),
       log: this.#log,
+      onAnswer: (door, status) => this.#metrics?.observeAnswer(door, status),
       version: this.#settings.version,
       url,
       joinKey,

@@ -26,6 +26,8 @@ export interface AdminDeps {
   readonly wallNow: () => WallTime;
   readonly random: (count: number) => Uint8Array;
   readonly log: AdminLog;
+  /** A request was answered; for metrics. */
+  readonly onAnswer?: (door: 'socket' | 'tcp', status: number) => void;
   readonly version: string;
   /** Where nodes reach the controller: canonical (join-link.ts), goes into join links. */
   readonly url: () => string;

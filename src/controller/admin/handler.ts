@@ -63,19 +63,19 @@ class Exchange {
     const answer = await route.handle(call);
     if (route.lines) this.#response.end();
     else this.#send(route.status, answer);
-    this.#deps.log.debug('administration', {
-      request: this.#id,
-      method: route.method,
-      path: route.path,
-      actor: requester.actor.name,
-      status: this.#response.statusCode,
-    });
+    this.#note(route.status, { method: route.method, path: route.path, actor: requester.actor.name });
+  }
+
+  #note(status: number, fields: Readonly<Record<string, string>>): void {
+    this.#deps.onAnswer?.(this.#door, status);
+    this.#deps.log.debug('administration', { request: this.#id, ...fields, status });
   }
 
   fail(error: unknown): void {
     if (this.#request.destroyed && !this.#request.complete) return;
     const failure = error instanceof ApiFailure ? error : this.#bug(error);
     const answer: ApiError = { error: failure.problem };
+    this.#note(failure.status, { method: this.#request.method ?? '', refused: failure.problem.code });
     if (this.#response.headersSent) {
       this.#response.end(`${JSON.stringify({ type: 'error', ...answer })}\n`);
       return;

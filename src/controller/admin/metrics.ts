@@ -1,5 +1,5 @@
 // What the controller tells Prometheus. Everything is read when it is asked for: the core and the server count anyway, and
-// nobody who asks costs nothing. The one exception is how long commits take. Process metrics are our own few: the
+// nobody who asks costs nothing. The exceptions are how long commits take and what the REST API answers. Process metrics are our own few: the
 // library's keep a timer running for the delay of the event loop.
 
 import { performance } from 'node:perf_hooks';
@@ -20,6 +20,8 @@ export interface Metrics {
   readonly contentType: string;
   /** One transaction of the store, from its begin until it was durable. */
   observeCommit(seconds: number): void;
+  /** A request of the REST API was answered. */
+  observeAnswer(door: string, status: number): void;
   /** In the text format of Prometheus. */
   text(): Promise<string>;
 }
@@ -98,8 +100,15 @@ export function createMetrics(source: MetricsSource): Metrics {
     buckets: COMMIT_BUCKETS_S,
     registers: [registry],
   });
+  const answers = new Counter({
+    name: 'warren_api_requests_total',
+    help: 'Requests of the REST API, by the door they came through and the status of the answer',
+    labelNames: ['door', 'status'],
+    registers: [registry],
+  });
   return {
     contentType: registry.contentType,
+    observeAnswer: (door, status) => answers.inc({ door, status }),
     observeCommit: (seconds) => commits.observe(seconds),
     text: () => registry.metrics(),
   };

@@ -59,7 +59,19 @@ export function tokenView(token: TokenRecord): TokenView {
 
 export function auditView(record: AuditRecord): AuditView {
   const { id, at, actor, source, action, target, detail } = record;
-  return { id, at: iso(at), actor, source, action, target, detail: { ...detail } };
+  return { id, at: iso(at), actor, source, action, target, detail: withIsoInstants(detail) };
+}
+
+/** The core writes instants as numbers: an expiry, or the one before and the one after. */
+function withIsoInstants(detail: AuditRecord['detail']): Record<string, unknown> {
+  const { expiresAt } = detail;
+  if (expiresAt === undefined) return { ...detail };
+  const shown = Array.isArray(expiresAt) ? expiresAt.map(isoOfNumber) : isoOfNumber(expiresAt);
+  return { ...detail, expiresAt: shown };
+}
+
+function isoOfNumber(value: unknown): unknown {
+  return typeof value === 'number' ? iso(value as WallTime) : value;
 }
 
 export function controllerView(deps: AdminDeps): ControllerView {

@@ -267,6 +267,16 @@ describe('the audit log', () => {
     expect(rest.next).toBe(null);
   });
 
+  it('has instants as the rest of the API has them', async () => {
+    const { world: w, call } = await world();
+    await w.join('kiwi');
+    const expiresAt = '2027-01-01T00:00:00.000Z';
+    await call('PATCH', '/nodes/kiwi', { expiresAt });
+    await call('POST', '/keys', { expiresInSeconds: 60 });
+    const { records } = expectBody(await call('GET', '/audit?limit=2'), 200, auditPageSchema);
+    expect(records.map(({ detail }) => detail['expiresAt'])).toEqual(['2026-11-26T12:01:00.000Z', [null, expiresAt]]);
+  });
+
   it('has no entry for what was refused', async () => {
     const { world: w, call } = await world();
     await call('POST', '/keys', { reusable: 1 });

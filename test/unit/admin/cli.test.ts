@@ -1,9 +1,11 @@
 // Administration as a person and a script meet it: the commands over a running controller's doors, in process. What is on standard
 // output, what on standard error, the exit code, and that what goes wrong says what, why and what to do.
 
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -12,6 +14,7 @@ import { controllerCommand } from '../../../src/cli/commands/controller.ts';
 import { TOKEN_SCOPES } from '../../../src/cli/commands/tokens.ts';
 import { durationOption, parseDuration, relative } from '../../../src/cli/duration.ts';
 import { main } from '../../../src/cli/main.ts';
+import { createAdminHandler } from '../../../src/controller/admin/handler.ts';
 import { firstSettings } from '../../../src/controller/network-range.ts';
 import { openStore } from '../../../src/controller/store/open.ts';
 import {
@@ -426,6 +429,36 @@ describe('what is in the way', () => {
     expect(noName).toMatchObject({ code: 1, error: expect.stringContaining('cannot reach the controller') });
   });
 
+  it('a certificate that nobody vouches for, until it is named', async () => {
+    const { world: w } = await world();
+    const { secret } = await w.token('admin');
+    const directory = temporaryDirectory();
+    const [cert, key] = [join(directory, 'cert.pem'), join(directory, 'key.pem')];
+    const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=controller'];
+    const names = ['-addext', 'subjectAltName=IP:127.0.0.1', '-days', '2'];
+    execFileSync('openssl', ['req', '-x509', ...kind, ...names, '-keyout', key, '-out', cert], { stdio: 'ignore' });
+    const handler = createAdminHandler(w.deps);
+    const server = createTlsServer({ cert: readFileSync(cert), key: readFileSync(key) }, (request, response) =>
+      handler(request, response, 'tcp'),
+    );
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    const { port } = server.address() as AddressInfo;
+    const env = { WARREN_TOKEN: secret };
+    const list = ['nodes', 'list', '--json', '--url', `https://127.0.0.1:${port}`];
+    const refused = await run(list, { env });
+    expect([refused.code, refused.out]).toEqual([1, '']);
+    expect(JSON.parse(refused.error)).toMatchObject({
+      error: { code: 'certificate', help: expect.stringContaining('--ca FILE') },
+    });
+    expect(await run([...list, '--ca', cert], { env })).toEqual({ code: 0, out: '[]\n', error: '' });
+    const plain = await run(['nodes', 'list', '--url', `http://127.0.0.1:${port}`], { env });
+    expect(plain).toMatchObject({ code: 1, error: expect.stringContaining('https://') });
+  });
+
   it('plain HTTP to another machine: said, and done', async () => {
     const { world: w, doors } = await world();
     const { secret } = await w.token('admin');
@@ -544,6 +577,8 @@ describe('times', () => {
     const now = Date.UTC(2026, 0, 1);
     expect(relative(new Date(now - 65_000).toISOString(), now, '-')).toBe('1 min 5 s ago');
     expect(relative(new Date(now + 86_400_000).toISOString(), now, '-')).toBe('in 1 d');
+    expect(relative(new Date(now + 86_399_001).toISOString(), now, '-')).toBe('in 1 d');
+    expect(relative(new Date(now + 59_001).toISOString(), now, '-')).toBe('in 59 s');
     expect(relative(null, now, 'never')).toBe('never');
   });
 });

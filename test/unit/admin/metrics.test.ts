@@ -50,6 +50,7 @@ describe('metrics', () => {
     const { id } = await w.join('fig');
     await w.administer({ action: 'nodes.change', node: id as never, edit: { disabled: true } });
     metrics.observeCommit(0.003);
+    metrics.observeAnswer('tcp', 401);
     server.connectionsOpened = 5;
     const now = await read();
     expect(now.get('warren_nodes{state="active"}')).toBe(1);
@@ -62,6 +63,7 @@ describe('metrics', () => {
     expect(now.get('warren_commit_seconds_bucket{le="0.002"}')).toBe(0);
     expect(now.get('warren_commit_seconds_bucket{le="0.005"}')).toBe(1);
     expect(now.get('warren_server_events_total{event="connectionsOpened"}')).toBe(5);
+    expect(now.get('warren_api_requests_total{door="tcp",status="401"}')).toBe(1);
     expect(now.get('warren_netmap_sequence')).toBe(w.core.state.seq);
     expect(now.get('process_resident_memory_bytes')).toBeGreaterThan(1e6);
   });
