@@ -1,4 +1,5 @@
-// The texts of every error that a node is told: what happened, why, and what to do next. Programs go by the code.
+// The texts of every error that a node is told: what happened, why, and what to do next. Programs go by the code; the words
+// may change. No text holds anything that came from the node.
 
 import type { ControlError, ErrorCode } from '../../protocol/control.ts';
 

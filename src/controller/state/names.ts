@@ -1,4 +1,5 @@
 // Names of nodes: the first label of what the machine calls itself, made into one DNS label, and told apart by -2, -3 …
+// Names that people choose are checked by the schema alone.
 
 import { NAME_LENGTH_MAX, type NodeName } from '../../protocol/values.ts';
 import type { StateView } from './state-view.ts';

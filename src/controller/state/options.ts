@@ -1,4 +1,5 @@
-// What the core is given from outside, and its limits with their defaults. All times are milliseconds.
+// What the core is given from outside, and its limits with their defaults. All times are milliseconds. Limits on bytes and
+// on handshakes are the server's.
 
 import type { RandomSource } from '../../base/prng.ts';
 import { LOGGED_OPS_MAX } from './model.ts';

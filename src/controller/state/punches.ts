@@ -1,4 +1,5 @@
-// Punches: passed on at once, without being stored, between two nodes of the netmap. Limited for each pair and direction.
+// Punches: passed on at once, without being stored, between two nodes of the netmap. Limited for each pair and direction;
+// what is over the limit is counted and dropped, for the next attempt brings another.
 
 import type { Instant } from '../../base/instant.ts';
 import type { PunchRequest } from '../../protocol/control.ts';

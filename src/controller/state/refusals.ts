@@ -1,4 +1,5 @@
-// The texts of what an administrator is refused: what happened, why, and what to do next.
+// The texts of what an administrator is refused: what happened, why, and what to do next, as the REST API and the CLI print
+// them.
 
 import type { AdminAnswer, Refusal, RefusalCode } from './commands.ts';
 

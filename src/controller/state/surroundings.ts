@@ -1,4 +1,5 @@
-// What decisions need to know beside the state: time, chance, limits, and who is connected.
+// What decisions need to know beside the state: time, chance, limits, and who is connected. Passed in, so that a decision
+// is a function of its arguments.
 
 import type { WallTime } from '../../base/instant.ts';
 import type { RandomSource } from '../../base/prng.ts';

@@ -60,6 +60,18 @@ describe('a slow connection', () => {
     expect(namesAt(slow)).toEqual(names(lab));
   });
 
+  test('that comes back has what it missed right behind the welcome', () => {
+    const lab = new Lab();
+    const first = lab.join(1);
+    lab.join(2);
+    first.disconnect();
+    rename(lab, 2, 'other');
+    const again = lab.connect(key(1)).remember(first);
+    again.slow = true;
+    again.register({ hostname: 'host1' });
+    expect(again.inbox.map(({ type }) => type)).toEqual(['welcome', 'delta']);
+  });
+
   test('whose place is off the log is sent a snapshot', () => {
     const lab = new Lab({ limits: { loggedOpsMax: 40 } });
     const slow = lab.join(1);
