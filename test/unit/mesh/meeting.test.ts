@@ -289,5 +289,10 @@ describe('a session that works', () => {
     }
     expect(alice.mesh.status(bob.id, world.now)?.endpoint).toBe(other);
     expect(bob.sequencesFrom(alice).at(-1)).toBe(39);
+    // At once, not only when the repetition is due.
+    const initiations = world.log.filter((e) => e.from === 'alice' && e.kind === 'initiation');
+    expect(new Set(initiations.filter((e) => e.at === initiations[0]?.at).map((e) => e.to))).toEqual(
+      new Set(bob.endpoints),
+    );
   });
 });
