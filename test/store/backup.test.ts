@@ -351,6 +351,14 @@ describe('restoring', () => {
       expect(await refused('empty', (backup) => truncateSync(backup, 0))).toMatchObject({ code: 'notInitialized' });
     });
 
+    test('a target that is PostgreSQL, with the tool that can', async () => {
+      const { backup } = await withBackup('postgres');
+      expect(await refusal(restoreBackup(backup, 'postgres://u@host/db'))).toMatchObject({
+        code: 'unsupported',
+        help: expect.stringContaining('pg_restore'),
+      });
+    });
+
     test('no file, a directory, the database itself', async () => {
       const directory = scratch('itself');
       await (await started(directory)).close();

@@ -163,6 +163,12 @@ describe('one controller at a time', () => {
 });
 
 describe('what cannot be opened', () => {
+  test.each(['', ' ', 'mysql://u:secret@host/db', 'file:///tmp/x'])('a place that is none: "%s"', async (location) => {
+    const error = await refusal(() => openStore(location));
+    expect(error).toMatchObject({ code: 'location', help: expect.stringContaining('postgres://') });
+    expect(error.message).not.toContain('secret');
+  });
+
   test('a file that is no database', async () => {
     const directory = scratch('garbage');
     writeFileSync(join(directory, 'warren.db'), 'not a database, by far '.repeat(500));

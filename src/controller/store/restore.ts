@@ -17,6 +17,7 @@ import {
 } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Settings } from '../state/model.ts';
+import { checkDirectory, isPostgresUrl } from './open.ts';
 import { loadState } from './queries.ts';
 import { intoOneFile, syncFile } from './sqlite-backup.ts';
 import { sqliteError } from './sqlite-errors.ts';
@@ -41,6 +42,8 @@ export interface Restored {
 
 /** `dataDir`: the controller's directory, made when it is missing. A database that a controller has open is never replaced. */
 export async function restoreBackup(file: string, dataDir: string, options: RestoreOptions = {}): Promise<Restored> {
+  if (isPostgresUrl(dataDir)) throw notSqlite();
+  checkDirectory(dataDir);
   const source = resolve(file);
   const target = join(resolve(dataDir), DATABASE_NAME);
   checkSource(source, target);
@@ -189,5 +192,14 @@ function occupied(target: string): StoreError {
     what: `${target} exists already`,
     why: 'restoring would replace the network in it',
     help: 'name another directory with --data, or replace it with --force (the old one is kept beside it)',
+  });
+}
+
+function notSqlite(): StoreError {
+  return new StoreError({
+    code: 'unsupported',
+    what: 'this backup cannot be restored',
+    why: 'the database named is PostgreSQL, and a backup is one of SQLite',
+    help: 'pg_restore or psql brings back what pg_dump made; then change the epoch in warren.settings to 16 other characters',
   });
 }
