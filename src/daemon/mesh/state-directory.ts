@@ -1,11 +1,12 @@
 // The daemon's directory (docs/mesh.md): node.json, settings.json and netmap.sealed, for its user alone. A file is written beside
 // and renamed over the old one when it is on the disk, so a crash at any moment leaves the old or the new, never a piece.
 
-import { accessSync, constants, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { accessSync, constants, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { errorCode, errorMessage, StartError } from '../start-error.ts';
+import { makeDirectories } from './directories.ts';
 import {
   type NodeFile,
   nodeFileSchema,
@@ -36,7 +37,7 @@ export class StateDirectory {
   /** Made when it is missing. Rejects with a StartError when it cannot be used or another daemon uses it. */
   static async open(path: string): Promise<StateDirectory> {
     try {
-      mkdirSync(path, { recursive: true, mode: 0o700 });
+      makeDirectories(path, 0o700);
       accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
       refuseOpenDirectory(path);
       const lock = await lockDirectory(path);

@@ -2,20 +2,11 @@
 // name and renamed so that it never exists without a listener, removed at the end if it still is ours. Used for the local
 // API; who may connect is the mode and group of its file.
 
-import {
-  chmodSync,
-  chownSync,
-  lstatSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  type Stats,
-  statSync,
-} from 'node:fs';
+import { chmodSync, chownSync, lstatSync, readFileSync, renameSync, rmSync, type Stats, statSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { errorCode, errorMessage, StartError } from '../start-error.ts';
+import { makeDirectories } from './directories.ts';
 
 /** sockaddr_un's sun_path without its end; the hidden name has to fit too. */
 export const SOCKET_PATH_BYTES_MAX = 107;
@@ -135,7 +126,7 @@ export function answers(path: string): Promise<boolean> {
 
 /** Others than its user must not be able to put a socket of their own in the place of ours. */
 function ensureDirectory(directory: string): void {
-  mkdirSync(directory, { recursive: true, mode: 0o755 });
+  makeDirectories(directory, 0o755);
   const { mode, uid } = statSync(directory);
   const trusted = uid === 0 || uid === process.geteuid?.();
   if (trusted && ((mode & 0o022) === 0 || (mode & 0o1000) !== 0)) return;

@@ -187,7 +187,7 @@ export class MeshLab {
     return join(this.#directory, 'controller');
   }
 
-  async startController(): Promise<void> {
+  async startController(...more: readonly string[]): Promise<void> {
     const controller = new Program(this.controllerHost, [
       'controller',
       '--data',
@@ -196,6 +196,7 @@ export class MeshLab {
       `0.0.0.0:${CONTROLLER_PORT}`,
       '--url',
       `http://${CONTROLLER_ADDRESS}:${CONTROLLER_PORT}`,
+      ...more,
     ]);
     this.controller = controller;
     await until('the controller answers', START_LIMIT_MS, async () => {
