@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import type { WallTime } from '../../../src/base/instant.ts';
+import type { NodeId } from '../../../src/protocol/values.ts';
 import { ADMIN, key, Lab } from './lab.ts';
 
 describe('until a batch is committed', () => {
@@ -171,6 +172,20 @@ describe('a restart', () => {
     lab.ask({ action: 'nodes.remove', node: nodeId });
     lab.advance(1_000);
     expect(lab.store.log.filter(({ op }) => op.op === 'remove')).toHaveLength(1);
+  });
+
+  test('does not bring in a node that was approved after its time had run out', () => {
+    const lab = new Lab({ settings: { requireApproval: true } });
+    const watcher = lab.join(1);
+    const pending = lab.join(2);
+    const [first, second] = [...lab.core.state.nodes()];
+    lab.ask({ action: 'nodes.approve', node: first?.id as NodeId });
+    lab.ask({ action: 'nodes.expire', node: second?.id as NodeId });
+    lab.ask({ action: 'nodes.approve', node: second?.id as NodeId });
+    lab.restart();
+    const again = lab.connect(watcher.publicKey).register({ hostname: 'host1' });
+    expect([...again.netmap.keys()]).toEqual([first?.id]);
+    expect(lab.connect(pending.publicKey).register({ hostname: 'host2' }).errors).toEqual(['nodeExpired']);
   });
 
   test('goes on with numbers: ids, hosts, operations and audit records', () => {
