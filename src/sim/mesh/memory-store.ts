@@ -27,6 +27,8 @@ export const GOOD_STORE: Readonly<StoreConditions> = { commitMs: 5, toldMs: 1, f
 
 export class MemoryStore {
   conditions: StoreConditions = { ...GOOD_STORE };
+  /** Called when a transaction begins. */
+  onCommit: () => void = () => undefined;
   onDurable: (changes: readonly Change[]) => void = () => undefined;
   readonly counts = { commits: 0, failures: 0, lost: 0, untold: 0 };
   readonly nodes = new Map<NodeId, NodeRecord>();
@@ -66,6 +68,7 @@ export class MemoryStore {
   /** `done` is never called when a crash comes first. */
   commit(changes: readonly Change[], done: (stored: boolean) => void): void {
     const { commitMs, toldMs, failure } = this.conditions;
+    this.onCommit();
     const running = { durable: false };
     this.#running = running;
     const incarnation = this.#incarnation;

@@ -25,7 +25,8 @@ const ACTS: readonly (readonly [number, Act])[] = [
   [4, (chaos, host) => chaos.breakConnection(host)],
   [2, (chaos) => chaos.controlWeather()],
   [3, (chaos) => chaos.storeWeather()],
-  [5, (chaos) => chaos.killController()],
+  [4, (chaos) => chaos.killController()],
+  [3, (chaos) => chaos.killInCommit()],
   [1, (chaos) => chaos.restoreController()],
   [5, (chaos, host) => chaos.move(host)],
   [6, (chaos, host) => chaos.restart(host)],
@@ -33,7 +34,8 @@ const ACTS: readonly (readonly [number, Act])[] = [
   [2, (chaos, host) => chaos.logout(host)],
   [3, (chaos, host) => chaos.stepClock(host)],
   [4, (chaos, host) => chaos.rotate(host)],
-  [8, (chaos, host) => chaos.join(host)],
+  [10, (chaos, host) => chaos.join(host)],
+  [1, (chaos) => chaos.revoke()],
   [2, (chaos) => chaos.race()],
   [12, (chaos, host) => chaos.administer(host)],
   [3, (chaos, host) => chaos.attack(host)],
@@ -58,7 +60,7 @@ export class MeshChaos {
 
   /** Most machines join within the first seconds, by one link for all or each by its own. */
   begin(): void {
-    const { world } = { world: this.#world };
+    const world = this.#world;
     const shared = world.prng.chance(0.5);
     const wanted = world.hosts.filter(() => world.prng.chance(0.8));
     if (shared) {
@@ -184,6 +186,23 @@ export class MeshChaos {
     this.#startLater();
   }
 
+  /** At a moment of the next transaction: before it is durable, or durable and not told, or told. */
+  killInCommit(): void {
+    const { prng, controller } = this.#world;
+    this.#tell('the controller will be killed in its next transaction');
+    const { store } = controller;
+    store.onCommit = () => {
+      store.onCommit = () => undefined;
+      const { commitMs, toldMs } = store.conditions;
+      this.#world.schedule(prng.nextFloat() * (commitMs + toldMs), () => {
+        if (!controller.running) return;
+        this.#tell('the controller is killed in a transaction');
+        controller.kill(false);
+        this.#startLater();
+      });
+    };
+  }
+
   #startLater(): void {
     const { prng, controller } = this.#world;
     this.#world.schedule(prng.nextInt(100, 20_000), () => {
@@ -289,6 +308,20 @@ export class MeshChaos {
         this.#world.schedule(prng.nextInt(0, 10_000), () => host.join(link));
       },
     );
+  }
+
+  /** A link is revoked, or somebody makes one up. */
+  revoke(): void {
+    const { prng, controller } = this.#world;
+    if (prng.chance(0.3)) {
+      this.#links.push('a-secret-that-nobody-made-0123456789');
+      return;
+    }
+    const keys = [...(controller.core?.state.authKeys() ?? [])];
+    if (keys.length === 0) return;
+    const { id } = prng.pick(keys);
+    this.#tell(`join link ${id} is revoked`);
+    controller.administer({ action: 'keys.revoke', id });
   }
 
   /** Two machines with one link for one. */
@@ -402,6 +435,7 @@ export class MeshChaos {
     world.network.conditions = { latencyMs: 10, jitterMs: 0, loss: 0, duplication: 0, corruption: 0 };
     world.network.blocked = () => false;
     world.control = { ...GOOD_CONTROL };
+    world.controller.store.onCommit = () => undefined;
     world.controller.store.conditions = { ...GOOD_STORE };
     for (const host of world.hosts) host.controllerCutUntil = 0;
     world.controller.start();

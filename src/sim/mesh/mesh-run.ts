@@ -11,7 +11,7 @@ import type { NodeHost } from './node-host.ts';
 import { People } from './people.ts';
 import type { Reached } from './reached.ts';
 
-export interface MeshRunOptions extends Omit<MeshWorldOptions, 'tight'> {
+export interface MeshRunOptions extends Omit<MeshWorldOptions, 'machines'> {
   /** Virtual minutes of chaos. */
   readonly minutes: number;
   /** How many machines; null = drawn. */
@@ -57,12 +57,12 @@ const PAIRS_MAX = 200;
 const FIRST_PACKETS = 3;
 /** Every so many seeds a large one: their cost grows with the square. */
 const LARGE_EVERY = 50;
-/** As many may have to do with a range of 13 addresses. */
-const TIGHT_MAX = 6;
+/** Two more machines join at the end. */
+const NEWCOMERS = 2;
 
 export function simulateMesh(options: MeshRunOptions): MeshRunResult {
   const count = options.nodes ?? drawCount(options.seed);
-  const world = new MeshWorld({ ...options, tight: count <= TIGHT_MAX });
+  const world = new MeshWorld({ ...options, machines: count + NEWCOMERS });
   for (let i = 0; i < count; i++) world.addHost();
   const chaos = new MeshChaos(world);
   world.controller.start();
@@ -111,7 +111,7 @@ export function simulateMesh(options: MeshRunOptions): MeshRunResult {
 function drawCount(seed: number): number {
   const prng = new Prng(seed ^ 0x6d657368);
   if (seed % LARGE_EVERY === 0) return prng.nextInt(20, 50);
-  return seed % 10 === 5 ? prng.nextInt(8, 14) : prng.nextInt(2, TIGHT_MAX);
+  return seed % 10 === 5 ? prng.nextInt(8, 14) : prng.nextInt(2, 6);
 }
 
 /** People bring back what is wanted; then every netmap has to become the controller's. */

@@ -25,8 +25,8 @@ export interface MeshWorldOptions {
   readonly crypto: CryptoProvider;
   readonly sha256: (data: Uint8Array) => Uint8Array;
   readonly makePlane: () => MemoryDataPlane;
-  /** The range of addresses may be so small that it runs out. */
-  readonly tight: boolean;
+  /** How many machines there will be at the end. */
+  readonly machines: number;
 }
 
 export const GOOD_CONTROL: Readonly<ControlConditions> = { latencyMs: 10, jitterMs: 2, writeMs: 1 };
@@ -69,7 +69,7 @@ export class MeshWorld implements Scheduler {
     this.limits = drawLimits(this.prng);
     this.controller = new ControllerHost(
       {
-        settings: drawSettings(this.prng, options.tight),
+        settings: drawSettings(this.prng, options.machines),
         limits: this.limits,
         sha256: options.sha256,
         reached: this.reached,
@@ -148,13 +148,15 @@ export class MeshWorld implements Scheduler {
       },
       {
         connect: (from, connection, key) => this.#connect(from, connection, key),
+        started: (at) => this.traffic.wire.noteForgotten(at),
         received: (at, packet) => this.traffic.received(at, packet),
         beforeNetmap: (at) => this.traffic.beforeNetmap(at),
         afterNetmap: (at, changes) => this.traffic.afterNetmap(at, changes),
         reached: this.reached,
         resynced: (at, reason) => {
+          // A controller that is whole and streams that keep their order give no reason for one.
           this.counts.resyncs++;
-          this.tell(`${at.name} asks for a resync: ${reason}`);
+          this.violated(`${at.name} asks for a resync: ${reason}`);
         },
       },
       this,
@@ -243,10 +245,10 @@ function drawLimits(prng: Prng): MeshWorld['limits'] {
   };
 }
 
-function drawSettings(prng: Prng, tight: boolean): Settings {
+function drawSettings(prng: Prng, machines: number): Settings {
   return {
     networkName: 'simulated',
-    prefix4: (tight ? prng.pick(['10.77.0.0/28', '10.77.0.0/24']) : '10.77.0.0/16') as IpPrefix,
+    prefix4: prng.pick(['10.77.0.0/16', tightRange(machines)]) as IpPrefix,
     prefix6: 'fd77::/64' as IpPrefix,
     requireApproval: prng.chance(0.2),
     epoch: 'simulated_epoch0',
@@ -254,4 +256,11 @@ function drawSettings(prng: Prng, tight: boolean): Settings {
     nextHost: 2,
     nextAuditId: 1,
   };
+}
+
+/** With little room beside the machines: what is left of machines that are lost fills it up. */
+function tightRange(machines: number): string {
+  let length = 29;
+  while (2 ** (32 - length) - 3 <= machines) length--;
+  return `10.77.0.0/${length}`;
 }

@@ -53,6 +53,8 @@ export interface NodeHostOptions {
 export interface NodeEvents {
   /** Opens a connection to the controller; `opened` or `closed` follows. */
   connect(host: NodeHost, number: number, key: KeyPair): ControlStream | null;
+  /** A process begins: it remembers nothing of what it has answered. */
+  started(host: NodeHost): void;
   received(host: NodeHost, packet: Uint8Array): void;
   /** Around every application of what the controller said. */
   beforeNetmap(host: NodeHost): void;
@@ -99,6 +101,8 @@ export class NodeHost implements NodeEnd {
   #meshTimerAt: Instant = NEVER;
   #clientTimerAt: Instant = NEVER;
   #savePending = false;
+  /** Told already. */
+  #resynced = false;
 
   constructor(options: NodeHostOptions, events: NodeEvents, scheduler: Scheduler, network: Network, prng: Prng) {
     this.name = options.name;
@@ -174,6 +178,7 @@ export class NodeHost implements NodeEnd {
     this.#clientTimerAt = NEVER;
     this.#savePending = false;
     this.lockedOut = false;
+    this.#events.started(this);
     mesh.setIdentity(this.disk.current.secret, now);
     mesh.setListenPort(LISTEN_PORT, now);
     mesh.linkUp(now);
@@ -407,7 +412,7 @@ export class NodeHost implements NodeEnd {
       const result = running.mesh.applyDelta(message, this.#scheduler.now);
       if (result.kind === 'applied') return result.changes;
       running.resync = true;
-      add(this.#events.reached, `netmap.resync.${result.reason}`, 1);
+      this.#resynced = true;
       this.#events.resynced(this, result.reason);
       return [];
     });
@@ -439,8 +444,10 @@ export class NodeHost implements NodeEnd {
 
   #clientChanged(): void {
     const { running } = this;
-    // While the client is being made there is none yet.
-    const problem = running?.client.status().problem ?? null;
+    const { lastError, problem } = running?.client.status() ?? { lastError: null, problem: null };
+    const resyncs = lastError?.code === 'resync';
+    if (resyncs && !this.#resynced) this.#events.resynced(this, 'a gap');
+    this.#resynced = resyncs;
     if (running === null || problem === null || this.lockedOut || !LOCKED_OUT.includes(problem.code)) return;
     this.lockedOut = true;
     this.disk.saved = null;

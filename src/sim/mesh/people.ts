@@ -6,8 +6,7 @@ import { isExpired } from '../../controller/state/state-view.ts';
 import type { MeshWorld } from './mesh-world.ts';
 import type { NodeHost } from './node-host.ts';
 
-/** With more nodes than this, those whose machines have forgotten them are removed: addresses may be short. */
-const CROWD = 8;
+const ROOMY = '10.77.0.0/16';
 
 export class People {
   readonly #world: MeshWorld;
@@ -15,7 +14,11 @@ export class People {
   readonly wanted: readonly NodeHost[];
   #link: string | null = null;
 
+  /** Nodes whose machines have forgotten them: always when addresses are short. */
+  readonly #removesLost: boolean;
+
   constructor(world: MeshWorld, wanted: readonly NodeHost[]) {
+    this.#removesLost = world.controller.store.settings.prefix4 !== ROOMY || world.prng.chance(0.5);
     this.#world = world;
     this.wanted = wanted;
   }
@@ -24,12 +27,11 @@ export class People {
   prepare(): void {
     const { controller } = this.#world;
     controller.administer({ action: 'settings.change', edit: { requireApproval: false } });
-    const crowded = (controller.core?.state.nodeCount ?? 0) > CROWD;
     for (const { id, publicKey, expiresAt } of controller.core?.state.nodes() ?? []) {
       const isNobodys = !this.#world.hosts.some((host) => host.publicKeys.includes(publicKey));
       const isLost = !this.#world.hosts.some((host) => host.holdsKey(publicKey));
       if (isNobodys) this.#world.violated(`node ${id} has a key that no machine ever had`);
-      if (crowded && isLost) controller.administer({ action: 'nodes.remove', node: id });
+      if (isLost && this.#removesLost) controller.administer({ action: 'nodes.remove', node: id });
       else if (expiresAt !== null)
         controller.administer({ action: 'nodes.change', node: id, edit: { expiresAt: null } });
     }
