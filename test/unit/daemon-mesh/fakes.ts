@@ -230,7 +230,7 @@ export class FakeControl implements Control {
     this.settings.events.changed();
   }
 
-  refuses(code: ControlProblem['code'], message = code, help: string | null = 'do something'): void {
+  refuses(code: ControlProblem['code'], message: string = code, help: string | null = 'do something'): void {
     this.says({ state: 'offline', step: 'failed', message, problem: { code, message, help } });
   }
 
