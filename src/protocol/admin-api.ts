@@ -186,6 +186,10 @@ export const controllerViewSchema = z.object({
 });
 export type ControllerView = z.output<typeof controllerViewSchema>;
 
+/** Nodes that are in stay in. */
+export const controllerChangeSchema = z.strictObject({ requireApproval: z.boolean() }).partial();
+export type ControllerChange = z.output<typeof controllerChangeSchema>;
+
 /** What is wrong with a request beyond what the controller's state says; refusals of the state have codes of their own. */
 export const API_ERROR_CODES = [
   'badRequest', // 400: not JSON, not a path that can be read

@@ -1,5 +1,5 @@
-// `warren controller restore FILE`: brings a backup back into the data directory of a controller that is stopped. It works on files,
-// so it loads the controller's store, and only here.
+// `warren controller restore FILE`: brings a backup back into the data directory of a controller that is stopped. It works
+// on files, so it loads the controller's store, and only here.
 
 import { type CliIo, type Command, EXIT_DONE, parseArguments, tellFailure } from '../command.ts';
 import { DATA_OPTION_HELP, dataDirectory } from '../data-directory.ts';

@@ -1,5 +1,5 @@
-// `warren controller show`: which controller runs, where machines reach it, and over which addresses. Works from other machines with a
-// token like all of administration.
+// `warren controller show`: which controller runs, where machines reach it, and over which addresses. Works from other
+// machines with a token, like all of administration.
 
 import type { ControllerView } from '../../protocol/admin-api.ts';
 import { ADMIN_DETAILS, ADMIN_OPTION_HELP, ADMIN_OPTIONS, withController } from '../admin-client.ts';

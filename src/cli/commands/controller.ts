@@ -6,6 +6,7 @@ import { DATA_DIR_DEFAULT } from '../../protocol/paths.ts';
 import { type CliIo, type Command, EXIT_DONE, parseArguments, tellFailure, UsageError } from '../command.ts';
 import { dataDirectory } from '../data-directory.ts';
 import { packageVersion } from '../package-version.ts';
+import { controllerApprovalCommand } from './controller-approval.ts';
 import { controllerBackupCommand } from './controller-backup.ts';
 import { controllerRestoreCommand } from './controller-restore.ts';
 import { controllerShowCommand } from './controller-show.ts';
@@ -48,7 +49,7 @@ Exit code: 0 when it ended as asked, 1 when it failed, 2 for wrong arguments.`,
     { form: '--json', text: 'print url, publicKey, network, joinLink as JSON when ready' },
     { form: '-h, --help', text: 'this help' },
   ],
-  subcommands: [controllerShowCommand, controllerBackupCommand, controllerRestoreCommand],
+  subcommands: [controllerShowCommand, controllerApprovalCommand, controllerBackupCommand, controllerRestoreCommand],
   run,
 };
 

@@ -1,5 +1,5 @@
-// One request of the REST API, from its head to its answer: find the row, see who asks, read what is sent, let the row's handler
-// do it, answer with JSON. Refusals are ApiFailure; anything else that is thrown is a bug and told to the log alone. The
+// One request of the REST API, from its head to its answer: find the row, see who asks, read what is sent, let the row's
+// handler do it, answer with JSON. Refusals are ApiFailure; anything else that is thrown is a bug and told to the log alone. The
 // log never has bodies or headers. Which door a request came through is the caller's to say.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';

@@ -1,6 +1,6 @@
 // What the controller tells Prometheus. Everything is read when it is asked for: the core and the server count anyway, and
-// nobody who asks costs nothing. The exceptions are how long commits take and what the REST API answers. Process metrics are our own few: the
-// library's keep a timer running for the delay of the event loop.
+// nobody who asks costs nothing. The exceptions are how long commits take and what the REST API answers. Process metrics
+// are our own few: the library's keep a timer running for the delay of the event loop.
 
 import { performance } from 'node:perf_hooks';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';

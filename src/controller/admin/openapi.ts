@@ -15,6 +15,7 @@ const COMPONENTS = {
   BackupLine: api.backupLineSchema,
   BackupRequest: api.backupRequestSchema,
   Controller: api.controllerViewSchema,
+  ControllerChange: api.controllerChangeSchema,
   Key: api.keyViewSchema,
   KeyCreate: api.keyCreateSchema,
   KeyCreated: api.keyCreatedSchema,
@@ -36,8 +37,7 @@ export function openApiDocument(routes: readonly Route[]): Json {
     info: {
       title: 'Warren controller',
       version: API_VERSION,
-      description:
-        'Administration of a Warren network. On the admin socket of the controller (DATA_DIR/admin.sock) no token is needed.',
+      description: 'Administration of a Warren network. The admin socket of the controller asks for no token.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: ADMIN_PREFIX }],

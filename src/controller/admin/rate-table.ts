@@ -1,5 +1,5 @@
 // Token buckets by key (an address, a token's id) in a table of limited size: when it is full, the bucket that was used
-// longest ago goes. A full bucket says nothing and is forgotten first by that rule, since only use brings a key to the front.
+// longest ago goes. That one is the fullest, so forgetting it gives the least away.
 
 import type { Instant } from '../../base/instant.ts';
 

@@ -1,4 +1,5 @@
-// The controller itself: what it is, who changed what, its backup, and the description of this API.
+// The controller itself: what it is, whether it asks for approval, who changed what, its backup, and the description of this
+// API. Leaves out what is chosen once, when a network is made: its addresses.
 
 import { stat } from 'node:fs/promises';
 import { z } from 'zod';
@@ -8,9 +9,11 @@ import {
   type BackupLine,
   backupLineSchema,
   backupRequestSchema,
+  controllerChangeSchema,
   controllerViewSchema,
 } from '../../protocol/admin-api.ts';
 import { apiFailure } from './api-failure.ts';
+import { carryOut } from './carry-out.ts';
 import { type Call, route } from './route.ts';
 import { auditView, controllerView } from './views.ts';
 
@@ -26,6 +29,21 @@ export const CONTROLLER_ROUTES = [
     access: 'any',
     response: controllerViewSchema,
     handle: ({ deps }) => controllerView(deps),
+  }),
+  route({
+    method: 'PATCH',
+    path: '/controller',
+    operation: 'changeController',
+    summary: 'Change what is in the body: whether new nodes wait for approval',
+    access: 'admin',
+    request: controllerChangeSchema,
+    response: controllerViewSchema,
+    handle: async (call) => {
+      const { requireApproval } = call.body;
+      if (requireApproval === undefined) throw apiFailure('invalid', 'there is nothing to change in the body');
+      await carryOut(call, { action: 'settings.change', edit: { requireApproval } }, 'settings');
+      return controllerView(call.deps);
+    },
   }),
   route({
     method: 'GET',

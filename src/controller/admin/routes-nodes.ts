@@ -1,4 +1,5 @@
-// Nodes: listed, shown, changed, approved, expired, removed. A node is named by its number, its name or one of its addresses.
+// Nodes: listed, shown, changed, approved, expired, removed. A node is named by its number, its name, one of its addresses or
+// its public key. What is in the body of a change is changed, nothing else.
 
 import { z } from 'zod';
 import type { WallTime } from '../../base/instant.ts';

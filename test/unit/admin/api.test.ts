@@ -54,6 +54,18 @@ describe('the controller', () => {
     expect(view.network).toEqual({ name: 'warren', prefix4: '100.80.0.0/12', prefix6: 'fd00:1234:5678::/48' });
   });
 
+  it('asks for approval from now on, or not any more', async () => {
+    const { world: w, call } = await world();
+    const on = expectBody(await call('PATCH', '/controller', { requireApproval: true }), 200, controllerViewSchema);
+    expect(on.requireApproval).toBe(true);
+    await w.join('kiwi');
+    expect(expectBody(await call('GET', '/nodes/kiwi'), 200, nodeViewSchema).state).toBe('pending');
+    expect((await call('PATCH', '/controller', { requireApproval: false })).status).toBe(200);
+    expectRefusal(await call('PATCH', '/controller', {}), 422, 'invalid', 'nothing to change');
+    expectRefusal(await call('PATCH', '/controller', { url: 'http://x' }), 422, 'invalid', 'url');
+    expect(w.auditRecords.filter(({ action }) => action === 'settings.change')).toHaveLength(2);
+  });
+
   it('says whether it is well, outside the prefix', async () => {
     const { world: w, doors } = await world();
     expect(await ask(doors.port, { path: '/healthz' })).toMatchObject({ status: 200, json: { status: 'ok' } });

@@ -336,6 +336,20 @@ describe('warren controller backup and restore', () => {
   });
 });
 
+describe('warren controller approval', () => {
+  it('is asked for from now on, or not any more', async () => {
+    const { world: w, warren } = await world();
+    expect(await warren('controller', 'approval', 'on')).toEqual({
+      code: 0,
+      out: '',
+      error: 'new machines wait for approval\n',
+    });
+    expect(w.core.state.settings.requireApproval).toBe(true);
+    const off = await warren('controller', 'approval', 'off', '--json');
+    expect(controllerViewSchema.parse(JSON.parse(off.out)).requireApproval).toBe(false);
+  });
+});
+
 describe('warren controller show', () => {
   it('says what runs, where, and over which addresses', async () => {
     const { world: w, warren } = await world();
@@ -501,6 +515,8 @@ describe('wrong usage', () => {
     [['nodes', 'list', '--url', 'http://a', '--data', 'x'], 'either --data or --url', 'warren nodes list --help'],
     [['nodes', 'list', '--token-file', 'x'], '--token-file goes with --url', 'warren nodes list --help'],
     [['nodes', 'list', '--token', 'x'], "Unknown option '--token'", 'warren nodes list --help'],
+    [['controller', 'approval'], 'say on or off', 'warren controller approval --help'],
+    [['controller', 'approval', 'yes'], 'say on or off', 'warren controller approval --help'],
     [['controller', 'backup'], 'name the file', 'warren controller backup --help'],
     [['controller', 'restore', 'a', 'b'], '"b" is too much', 'warren controller restore --help'],
     [['completion'], 'name the shell', 'warren completion --help'],
