@@ -1,4 +1,5 @@
-// What the control client tells of itself: for a person who waits for `warren up`, and for `warren status`.
+// What the control client tells of itself: for a person who waits for `warren up`, and for `warren status`. Leaves out what
+// to do about it, which the daemon adds.
 
 import type { Instant, WallTime } from '../base/instant.ts';
 import type { ErrorCode } from '../protocol/control.ts';

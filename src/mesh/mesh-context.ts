@@ -1,4 +1,5 @@
-// What the parts of the mesh engine share, and the two helpers that each of them needs.
+// What the parts of the mesh engine share: the engine below, what goes out, and our own candidates. No behaviour but the
+// two helpers that each of them needs.
 
 import { earliest, NEVER } from '../base/instant.ts';
 import type { Endpoint } from '../base/ip.ts';

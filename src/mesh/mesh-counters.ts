@@ -1,4 +1,5 @@
-// What the mesh engine counts: network input that came to nothing, by reason, and what it did. Never logged one by one.
+// What the mesh engine counts: network input that came to nothing, by reason, and what it did. Never logged one by one;
+// leaves out what the WireGuard engine and the plane count themselves.
 
 export const MESH_COUNTERS = [
   'initiationsElsewhere', // copies that went to candidates beside the endpoint

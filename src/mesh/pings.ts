@@ -3,7 +3,7 @@
 
 import { elapsedMs, type Instant } from '../base/instant.ts';
 import type { NodeId } from '../protocol/values.ts';
-import type { MessageSource } from '../wireguard/answers.ts';
+import type { MessageSource } from '../wireguard/message-source.ts';
 import type { Peer } from '../wireguard/peer.ts';
 import { decodeFrame, encodePing, encodePong, FRAME_BYTES_MAX, PING_BYTES_MIN } from './frames.ts';
 import type { Meeting } from './meeting.ts';

@@ -6,13 +6,11 @@
 //
 // The key is HMAC-BLAKE2s(private key, label): whoever has it is the node itself.
 
-import { z } from 'zod';
 import { ascii, concat } from '../base/bytes.ts';
 import type { WallTime } from '../base/instant.ts';
 import type { RandomSource } from '../base/prng.ts';
 import type { CryptoProvider } from '../crypto/provider.ts';
-import { netmapNodeSchema, networkSchema, positionSchema } from '../protocol/netmap.ts';
-import { wallTimeSchema } from '../protocol/values.ts';
+import { storedNetmapSchema } from '../protocol/netmap.ts';
 import type { SavedNetmap } from './netmap.ts';
 
 /** Longer away from the controller than this, and a node lets nobody in on its old word. */
@@ -32,15 +30,6 @@ export interface SealContext {
   readonly privateKey: Uint8Array;
   readonly now: WallTime;
 }
-
-const contentSchema = z.object({
-  savedAt: wallTimeSchema,
-  expiresAt: wallTimeSchema,
-  position: positionSchema,
-  network: networkSchema,
-  self: netmapNodeSchema,
-  nodes: z.array(netmapNodeSchema),
-});
 
 export type Unsealed =
   | { readonly ok: true; readonly netmap: SavedNetmap; readonly savedAt: WallTime }
@@ -79,7 +68,7 @@ export function openNetmap(bytes: Uint8Array, context: SealContext): Unsealed {
   const plaintext = crypto.xopen(key, header.subarray(MAGIC.length + 1), bytes.subarray(HEADER_BYTES), header);
   crypto.wipe(key);
   if (plaintext === null) return { ok: false, reason: 'refused' };
-  const content = contentSchema.safeParse(parsed(plaintext));
+  const content = storedNetmapSchema.safeParse(parsed(plaintext));
   crypto.wipe(plaintext);
   if (!content.success) return { ok: false, reason: 'malformed' };
   const { savedAt, expiresAt, ...netmap } = content.data;

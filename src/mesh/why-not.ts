@@ -1,4 +1,5 @@
-// Why there is no session with a peer although one is wanted, in a sentence for a person.
+// Why there is no session with a peer although one is wanted, in a sentence for a person. Says what is known here: what was
+// tried, for how long, and whether the controller hears of the other end.
 
 import { elapsedMs, type Instant } from '../base/instant.ts';
 import type { MeshPeer } from './mesh-peer.ts';

@@ -12,6 +12,7 @@ import {
   publicKeySchema,
   sequenceSchema,
   tagsSchema,
+  wallTimeSchema,
 } from './values.ts';
 
 export const NETWORK_NAME_LENGTH_MAX = 63;
@@ -54,3 +55,13 @@ export const epochSchema = z.string().regex(/^[A-Za-z0-9_-]{16}$/);
 
 export const positionSchema = z.object({ epoch: epochSchema, seq: sequenceSchema });
 export type Position = z.output<typeof positionSchema>;
+
+/** A netmap as a node keeps it on its own disk, sealed; `nodes` without its own record. */
+export const storedNetmapSchema = z.object({
+  savedAt: wallTimeSchema,
+  expiresAt: wallTimeSchema,
+  position: positionSchema,
+  network: networkSchema,
+  self: netmapNodeSchema,
+  nodes: z.array(netmapNodeSchema),
+});

@@ -10,19 +10,13 @@ import type { EngineContext } from './context.ts';
 import { CookieChecker, cookieSource } from './cookie.ts';
 import { createResponse, finishInitiation, peekInitiation, type ResponderState } from './handshake.ts';
 import { drawEphemeral, drawIndex, memoryOf, staticStaticOf } from './memory.ts';
+import type { MessageSource } from './message-source.ts';
 import type { HandshakeMemory, Peer } from './peer.ts';
 import { RateLimiter } from './rate-limiter.ts';
 import type { Sessions } from './sessions.ts';
 import { isLaterStamp } from './tai64n.ts';
 
 const NO_PRESHARED_KEY = new Uint8Array(32);
-
-/** Where a handshake message came from. `address`: 4 or 16 bytes, borrowed; `handle`: the plane's, for replies. */
-export interface MessageSource {
-  readonly address: Uint8Array;
-  readonly port: number;
-  readonly handle: number;
-}
 
 export class Answers {
   readonly #context: EngineContext;

@@ -17,7 +17,7 @@ import {
   RecordField,
 } from '../dataplane/dataplane.ts';
 import { AllowedIps } from './allowed-ips.ts';
-import { Answers, type MessageSource } from './answers.ts';
+import { Answers } from './answers.ts';
 import { Attempts } from './attempts.ts';
 import type { EngineContext } from './context.ts';
 import { EngineCounters } from './counters.ts';
@@ -25,6 +25,7 @@ import { Deadlines } from './deadlines.ts';
 import { type EngineExtension, UNKNOWN_ENDPOINT } from './extension.ts';
 import { LoadMonitor } from './load.ts';
 import { resetHandshakes } from './memory.ts';
+import type { MessageSource } from './message-source.ts';
 import { classify, MessageType } from './messages.ts';
 import { Peer, type PeerTimers } from './peer.ts';
 import { Sessions } from './sessions.ts';

@@ -6,7 +6,7 @@
 
 import type { Instant } from '../base/instant.ts';
 import type { Endpoint } from '../base/ip.ts';
-import type { MessageSource } from './answers.ts';
+import type { MessageSource } from './message-source.ts';
 import type { Peer } from './peer.ts';
 
 /**
