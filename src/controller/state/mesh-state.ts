@@ -223,6 +223,6 @@ function listedAtStart(stored: StoredState): Map<NodeId, true> {
     if (undecided.delete(id) && op.op === 'remove') listed.delete(id);
   }
   // Of whom a whole history says nothing, nobody was told: approved after its time had run out.
-  if (stored.log[0]?.seq === 1) for (const id of undecided) listed.delete(id);
+  if ((stored.log[0]?.seq ?? 1) === 1) for (const id of undecided) listed.delete(id);
   return listed;
 }
