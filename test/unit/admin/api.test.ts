@@ -2,6 +2,7 @@
 // no field more), and what it refuses.
 
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { z } from 'zod';
@@ -339,6 +340,36 @@ describe('a backup', () => {
     expect(first).toEqual({ type: 'progress', done: 1, total: 2 });
     expect(last).toMatchObject({ type: 'error', error: { code: 'conflict', why: 'no room on the disk' } });
     expect(existsSync(path)).toBe(false);
+  });
+
+  it('goes on when the client goes away, and harms nobody', async () => {
+    const { world: w, call, doors } = await world();
+    const path = join(doors.directory, 'copy.db');
+    let goOn: () => void = () => undefined;
+    let isDone = false;
+    w.backup = async (target, progress) => {
+      progress(1, 4);
+      await new Promise<void>((resolve) => {
+        goOn = resolve;
+      });
+      for (let done = 2; done <= 4; done++) progress(done, 4);
+      writeFileSync(target, 'copy');
+      isDone = true;
+    };
+    const socket = connect({ path: doors.socket });
+    const body = JSON.stringify({ path });
+    const head = 'host: x\r\ncontent-type: application/json';
+    socket.write(`POST ${API}/backup HTTP/1.1\r\n${head}\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+    await new Promise<void>((resolve) => socket.once('data', () => resolve()));
+    await new Promise<void>((resolve) => {
+      socket.once('close', () => resolve());
+      socket.destroy();
+    });
+    await call('GET', '/controller');
+    goOn();
+    await call('GET', '/controller');
+    expect([isDone, readFileSync(path, 'utf8')]).toEqual([true, 'copy']);
+    expect(w.logLines.filter((line) => line.startsWith('error'))).toEqual([]);
   });
 
   it('is not for the listener, whatever the token may do', async () => {
