@@ -295,6 +295,11 @@ export class MeshEngine {
     return result;
   }
 
+  /** Pings that wait for a session or an answer; bounded (PINGS_IN_FLIGHT_MAX). */
+  get pingsInFlight(): number {
+    return this.#pings.inFlight;
+  }
+
   status(id: NodeId, now: Instant): MeshPeerStatus | null {
     const mesh = this.#roster.get(id);
     return mesh === undefined ? null : this.#statusOf(mesh, now);

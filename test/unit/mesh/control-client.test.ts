@@ -180,6 +180,20 @@ describe('retries', () => {
     expect(short).toBeGreaterThan(1_000);
   });
 
+  test('begin anew after a controller that says that it goes: its next one is a moment away', () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const f = new ControlFixture(seed);
+      f.start();
+      for (let n = 0; n < 8; n++) {
+        f.closed('unreachable');
+        f.reconnect();
+      }
+      f.open();
+      f.error('goingAway');
+      expect(f.client.nextDeadline() - f.now).toBeLessThan(1_000);
+    }
+  });
+
   test('wait as long as the controller asks, and longer when another machine has taken our place', () => {
     const f = new ControlFixture();
     f.start();

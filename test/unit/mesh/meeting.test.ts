@@ -264,6 +264,31 @@ describe('hurried initiations', () => {
   });
 });
 
+describe('a reply to a punch', () => {
+  test('hurries nobody who has both handshakes of a crossing and waits for the first packet', () => {
+    const { world, alice, bob } = meshPair();
+    world.network.conditions.latencyMs = 150;
+    world.controllerLegMs = 100;
+    alice.send(bob, 1);
+    bob.send(alice, 1);
+    world.run(900);
+    expect([bob.sequencesFrom(alice), alice.sequencesFrom(bob)]).toEqual([[1], [1]]);
+    expect([world.count('alice', 'initiation'), world.count('bob', 'initiation')]).toEqual([1, 1]);
+  });
+
+  test("hurries nobody who has just answered the other end's initiation", () => {
+    const { world, alice, bob } = meshPair();
+    world.network.conditions.latencyMs = 140;
+    world.controllerLegMs = 100;
+    world.network.blocked = ({ source, bytes }) => alice.endpoints.includes(source) && bytes[0] === 1;
+    alice.send(bob, 1);
+    world.schedule(240, () => bob.send(alice, 1));
+    world.run(900);
+    expect([bob.sequencesFrom(alice), alice.sequencesFrom(bob)]).toEqual([[1], [1]]);
+    expect(world.times('alice', 'initiation').length).toBe(1);
+  });
+});
+
 describe('a session that works', () => {
   test('is renewed at its endpoint alone, without a punch', () => {
     const { world, alice, bob } = connectedMeshPair(3);

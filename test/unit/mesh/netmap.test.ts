@@ -130,6 +130,11 @@ describe('a delta', () => {
     const size = map.size;
     expect(map.applyDelta(delta(0, { op: 'remove', id: id(9) }))).toEqual({ kind: 'applied', changes: [] });
     expect([map.size, map.position?.seq]).toEqual([size, delta(0, { op: 'remove', id: id(9) }).seq]);
+    const gone: NetmapOp[] = [
+      { op: 'remove', id: id(2) },
+      { op: 'presence', id: id(2), online: true },
+    ];
+    expect(netmap().applyDelta(delta(0, ...gone))).toEqual({ kind: 'resync', reason: 'unknownId' });
     const later: NetmapOp[] = [
       { op: 'remove', id: id(9) },
       { op: 'presence', id: id(9), online: true },

@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { NEVER } from '../../../src/base/instant.ts';
 import type { Endpoint } from '../../../src/base/ip.ts';
-import { FRAME_BYTES_MAX } from '../../../src/mesh/frames.ts';
+import { encodePong, FRAME_BYTES_MAX } from '../../../src/mesh/frames.ts';
 import { PINGS_IN_FLIGHT_MAX, PINGS_WAITING_MAX, PONGS_BURST } from '../../../src/mesh/pings.ts';
 import type { NodeId } from '../../../src/protocol/values.ts';
 import { connectedMeshPair, type MeshNode, meshPair } from './mesh-world.ts';
@@ -123,12 +123,30 @@ describe('limits', () => {
     const { world, alice, bob } = connectedMeshPair();
     world.network.blocked = ({ source }) => bob.endpoints.includes(source);
     const first = ping(alice, bob);
-    for (let n = 0; n < PINGS_IN_FLIGHT_MAX; n++) ping(alice, bob);
+    for (let n = 0; n < 2 * PINGS_IN_FLIGHT_MAX; n++) ping(alice, bob);
+    expect(alice.mesh.pingsInFlight).toBe(PINGS_IN_FLIGHT_MAX);
     world.run(1);
-    expect(first).toBeGreaterThan(0);
     world.network.blocked = () => false;
     world.run(10_000);
     expect(alice.pongs.some(({ txid }) => txid === first)).toBe(false);
+  });
+
+  test('a pong of another peer than the one that was asked is worth nothing', () => {
+    const { world, alice, bob } = connectedMeshPair();
+    const carol = world.addNode('carol');
+    world.tellAll();
+    carol.send(alice, 1);
+    world.run(100);
+    world.network.blocked = ({ source }) => bob.endpoints.includes(source);
+    const txid = ping(alice, bob);
+    const slot = [...carol.mesh.engine.peers()].find((peer) => peer.session !== null)?.slot;
+    if (slot === undefined) throw new Error('Carol has a session');
+    carol.plane.sendFrame(slot, encodePong(txid, Uint8Array.of(1, 2, 3, 4), 5), world.now);
+    carol.run();
+    world.run(50);
+    expect(alice.pongs).toEqual([]);
+    expect(alice.seen).toEqual([]);
+    expect(alice.mesh.counters.counts.pongsUnexpected).toBe(1);
   });
 
   test('a frame that is not known is counted and does nothing, a pong that nobody asked for neither', () => {

@@ -61,7 +61,9 @@ describe('a peer that is removed', () => {
     const { world, alice, bob } = meshPair();
     world.network.blocked = () => true;
     alice.act((mesh, now) => mesh.ping(bob.id, now));
+    expect(alice.mesh.pingsInFlight).toBe(1);
     alice.delta({ op: 'remove', id: bob.id });
+    expect(alice.mesh.pingsInFlight).toBe(0);
     world.network.blocked = () => false;
     alice.delta({ op: 'put', node: bob.record() });
     world.run(10_000);
