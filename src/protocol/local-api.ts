@@ -90,6 +90,7 @@ export const DAEMON_PROBLEM_CODES = [
   'controllerUnreachable',
   'controllerKeyMismatch',
   'prefixCollision',
+  'ipv6Unavailable',
   'clockOff',
   'tunUnavailable',
   'portInUse',

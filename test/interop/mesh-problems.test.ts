@@ -143,15 +143,15 @@ describe.skipIf(!CAN_RUN)('what is in the way', () => {
     });
   });
 
-  it('approval is missing', async () => {
-    await mesh.stopController('SIGTERM');
-    await mesh.startController('--require-approval');
-    const link = await mesh.link();
-    const problem = await ada.problem('up', '--join', link, '--hostname', 'ada', '--timeout', '2');
-    expect(problem).toMatchObject({ code: 'timeout', why: expect.stringMatching(/approv/), ...COMPLETE });
-    expect((await ada.status()).state).toBe('waiting');
-    await mesh.mustAdminister('nodes', 'approve', 'ada');
-    await ada.untilStatus('it is let in', 5_000, ({ state }) => state === 'up');
+  it('there is no IPv6: it is a member over IPv4', async () => {
+    await ada.host.must(['sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1']);
+    const { code, stderr } = await ada.warren('up', '--join', await mesh.link(), '--hostname', 'ada');
+    expect({ code, stderr }).toMatchObject({ code: 0, stderr: expect.stringContaining('over IPv4 alone') });
+    await ada.reaches((await bob.addresses())[0]);
+    await ada.host.must(['sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=0']);
+    await ada.must('down');
+    expect((await ada.warren('up')).stderr).not.toContain('over IPv4 alone');
+    await ada.reaches((await bob.addresses())[1]);
     await ada.must('logout');
   });
 
@@ -171,6 +171,18 @@ describe.skipIf(!CAN_RUN)('what is in the way', () => {
     await ada.host.must(['ip', 'link', 'del', 'lan0']);
     await ada.untilStatus('the range is taken', 5_000, ({ state }) => state === 'up');
     await ada.reaches((await bob.addresses())[0]);
+    await ada.must('logout');
+  });
+
+  it('approval is missing', async () => {
+    await mesh.stopController('SIGTERM');
+    await mesh.startController('--require-approval');
+    const link = await mesh.link();
+    const problem = await ada.problem('up', '--join', link, '--hostname', 'ada', '--timeout', '2');
+    expect(problem).toMatchObject({ code: 'timeout', why: expect.stringMatching(/approv/), ...COMPLETE });
+    expect((await ada.status()).state).toBe('waiting');
+    await mesh.mustAdminister('nodes', 'approve', 'ada');
+    await ada.untilStatus('it is let in', 5_000, ({ state }) => state === 'up');
   });
 });
 

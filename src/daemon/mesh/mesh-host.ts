@@ -78,6 +78,7 @@ export class MeshHost implements LocalBackend {
   #recentTimer: NodeJS.Timeout | null = null;
   #doing: Promise<unknown> = Promise.resolve();
   #closed = false;
+  #publicKey: { readonly of: string | null; readonly text: PublicKeyText | null } = { of: null, text: null };
 
   /** Reads what is remembered. Throws a ProblemError when it cannot be read. */
   constructor(options: MeshHostOptions) {
@@ -103,25 +104,23 @@ export class MeshHost implements LocalBackend {
 
   status(filter: PeerFilter): Status {
     const file = this.#file;
-    const key = file === null ? null : keyBytes(file.privateKey);
-    const dh = key === null ? null : nodeProvider.importPrivateKey(key);
-    try {
-      return statusOf(
-        {
-          version: this.#options.version,
-          state: this.#state,
-          problem: this.#problem,
-          warnings: [],
-          node: this.#node,
-          publicKey: dh?.publicKey ?? null,
-          controllerUrl: file?.controller.url ?? null,
-        },
-        filter,
-      );
-    } finally {
-      key?.fill(0);
-      dh?.wipe();
-    }
+    return statusOf(
+      {
+        version: this.#options.version,
+        state: this.#state,
+        problem: this.#problem,
+        node: this.#node,
+        publicKey: this.#publicKeyOf(file?.privateKey ?? null),
+        controllerUrl: file?.controller.url ?? null,
+      },
+      filter,
+    );
+  }
+
+  /** Worked out once: whoever watches asks for it all the time. */
+  #publicKeyOf(privateKey: string | null): PublicKeyText | null {
+    if (privateKey !== this.#publicKey.of) this.#publicKey = { of: privateKey, text: publicKeyOf(privateKey) };
+    return this.#publicKey.text;
   }
 
   onChange(listener: () => void): () => void {

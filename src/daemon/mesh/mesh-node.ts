@@ -4,7 +4,7 @@
 
 import { toBase64 } from '../../base/bytes.ts';
 import type { Instant } from '../../base/instant.ts';
-import type { IpAddress, IpPrefix } from '../../base/ip.ts';
+import { familyOf, type IpAddress, type IpPrefix } from '../../base/ip.ts';
 import type { ControlStart } from '../../mesh/control-client.ts';
 import type { Pong } from '../../mesh/mesh-engine.ts';
 import type { NetmapChange, SavedNetmap } from '../../mesh/netmap.ts';
@@ -17,7 +17,7 @@ import type { ClockJump } from '../os/clock-watch.ts';
 import { findCollisions } from '../os/collisions.ts';
 import { hostCandidates, isShared, sameCandidates } from './candidates.ts';
 import type { Control, OpenControl } from './control.ts';
-import type { HostAddress, HostNetwork, HostRoute } from './host-network.ts';
+import type { HostAddress, HostNetwork, HostRoute, NetworkOutcome } from './host-network.ts';
 import { ObservedAddresses } from './observed-addresses.ts';
 import { ProblemError } from './problem-error.ts';
 import {
@@ -27,6 +27,7 @@ import {
   connectionProblem,
   fromControl,
   interfaceProblem,
+  ipv6Unavailable,
 } from './problems.ts';
 import { peersWithSession, RECENT_MAX } from './recent-peers.ts';
 import { type CreatePlane, type EngineParts, Tunnel } from './tunnel.ts';
@@ -95,6 +96,7 @@ export class MeshNode {
   #tunnelProblem: Problem | null = null;
   #interfaceProblem: Problem | null = null;
   #collision: Problem | null = null;
+  #ipv6Failure: NetworkOutcome = null;
   /** What the interface has: compared with what it should have. */
   #configured = '';
   #configuring = false;
@@ -198,6 +200,8 @@ export class MeshNode {
     const connection = this.connectionProblem;
     if (connection !== null && connection !== this.problem) warnings.push(connection);
     if (this.#collision !== null && this.#isUp) warnings.push(this.#collision);
+    const ipv6 = this.#ipv6Failure;
+    if (ipv6 !== null) warnings.push(ipv6Unavailable(ipv6.step, ipv6.errno));
     return warnings;
   }
 
@@ -437,7 +441,11 @@ export class MeshNode {
   }
 
   #told(step: string, failure: { readonly errno: string } | null): void {
-    if (failure !== null) this.#options.log.error(`cannot ${step}`, { interface: this.ifname, errno: failure.errno });
+    if (failure === null) return;
+    const fields = { interface: this.ifname, errno: failure.errno };
+    // Deleted in between, which is told in its own way.
+    if (failure.errno === 'ENODEV') this.#options.log.debug(`cannot ${step}`, fields);
+    else this.#options.log.error(`cannot ${step}`, fields);
   }
 
   // — the interface's addresses and routes —
@@ -481,11 +489,12 @@ export class MeshNode {
       this.#lookForCollision(wanted.prefixes, addresses, routes);
       if (this.#collision !== null) return;
     }
-    const failure =
-      (await network.setAddresses(tunnel.ifname, wanted.addresses)) ??
-      (await network.setRoutes(tunnel.ifname, wanted.prefixes));
+    const whole = await set(network, tunnel.ifname, wanted);
+    // A machine without IPv6 is a member all the same.
+    const failure = whole === null ? null : await set(network, tunnel.ifname, ipv4Of(wanted));
     // Another tunnel may have taken its place meanwhile: then this was the wrong one.
     if (this.#closed || tunnel !== this.#tunnel) return;
+    this.#ipv6Failure = failure === null ? whole : null;
     this.#interfaceProblem = failure === null ? null : interfaceProblem(failure.step, failure.errno);
     this.#configured = failure === null ? describe(wanted) : '';
     if (failure !== null) this.#retryLater(() => this.#configure());
@@ -546,7 +555,8 @@ export class MeshNode {
 
   /** Whether the interface still has what it was given; somebody may have flushed it. */
   #isIntact(addresses: readonly HostAddress[], routes: readonly HostRoute[]): boolean {
-    const wanted = this.#wanted();
+    const all = this.#wanted();
+    const wanted = this.#ipv6Failure === null ? all : ipv4Of(all);
     const ours = new Set(addresses.filter(({ ifname }) => ifname === this.ifname).map(({ address }) => address));
     const through = new Set(routes.filter(({ ifname }) => ifname === this.ifname).map(({ prefix }) => prefix));
     return (
@@ -586,6 +596,17 @@ export class MeshNode {
 interface WantedConfiguration {
   readonly addresses: readonly IpAddress[];
   readonly prefixes: readonly IpPrefix[];
+}
+
+async function set(network: HostNetwork, ifname: string, wanted: WantedConfiguration): Promise<NetworkOutcome> {
+  return (await network.setAddresses(ifname, wanted.addresses)) ?? (await network.setRoutes(ifname, wanted.prefixes));
+}
+
+function ipv4Of({ addresses, prefixes }: WantedConfiguration): WantedConfiguration {
+  return {
+    addresses: addresses.filter((address) => familyOf(address) === 4),
+    prefixes: prefixes.filter((prefix) => familyOf(prefix) === 4),
+  };
 }
 
 function prefixesOf(network: Network): readonly IpPrefix[] {

@@ -146,6 +146,15 @@ export function notRotated(): Problem {
   };
 }
 
+export function ipv6Unavailable(step: string, errno: string): Problem {
+  return {
+    code: 'ipv6Unavailable',
+    message: 'the mesh is reached over IPv4 alone on this machine',
+    why: `IPv6 cannot be configured here (${step}: ${errno})`,
+    help: 'switch it on for new interfaces: sysctl net.ipv6.conf.default.disable_ipv6=0; then: warren down && warren up',
+  };
+}
+
 export function unknownPeer(name: string, near: readonly string[]): Problem {
   return {
     code: 'unknownPeer',

@@ -1,7 +1,6 @@
 // What the daemon says of itself (src/protocol/local-api.ts), put together from the node that runs, or from what is on disk when
 // none does. Reading alone.
 
-import { toBase64 } from '../../base/bytes.ts';
 import type { MeshPeerStatus } from '../../mesh/mesh-engine.ts';
 import type { DaemonState, PeerStatus, Problem, Status } from '../../protocol/local-api.ts';
 import type { Candidate } from '../../protocol/values.ts';
@@ -15,18 +14,17 @@ export interface StatusParts {
   readonly version: string;
   readonly state: DaemonState;
   readonly problem: Problem | null;
-  readonly warnings: readonly Problem[];
   /** Null while the node is down. */
   readonly node: MeshNode | null;
-  /** 32 bytes, or null when there is no key. */
-  readonly publicKey: Uint8Array | null;
+  /** Null when there is no key. */
+  readonly publicKey: string | null;
   readonly controllerUrl: string | null;
 }
 
 /** Throws a ProblemError when the filter names nobody. */
 export function statusOf(parts: StatusParts, filter: PeerFilter): Status {
   const { version, state, problem, node, controllerUrl } = parts;
-  const warnings = [...parts.warnings, ...(node?.warnings ?? [])];
+  const warnings = node?.warnings ?? [];
   const netmap = node?.mesh.netmap ?? null;
   const self = netmap?.self ?? null;
   const network = netmap?.network ?? null;
@@ -39,7 +37,7 @@ export function statusOf(parts: StatusParts, filter: PeerFilter): Status {
       id: self?.id ?? null,
       name: self?.name ?? null,
       addresses: self === null ? [] : [self.address4, self.address6],
-      publicKey: parts.publicKey === null ? null : toBase64(parts.publicKey),
+      publicKey: parts.publicKey,
       tags: self?.tags ?? [],
       interface: node?.ifname ?? null,
       listenPort: node?.mesh.listenPort() ?? null,

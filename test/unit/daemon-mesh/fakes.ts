@@ -101,7 +101,8 @@ export class FakeNetwork implements HostNetwork {
   }
 
   async setAddresses(ifname: string, addresses: readonly IpAddress[]): Promise<NetworkOutcome> {
-    const failure = await this.#outcome('setAddresses');
+    const six = addresses.some((one) => one.includes(':'));
+    const failure = (await this.#outcome('setAddresses')) ?? (six ? await this.#outcome('setAddresses6') : null);
     if (failure === null) this.#of(ifname).addresses = addresses;
     return failure;
   }

@@ -284,6 +284,20 @@ describe('what is in the way', () => {
     });
   });
 
+  it('a machine without IPv6 is a member over IPv4, and says so', async () => {
+    world.network.failing.set('setAddresses6', 'EACCES');
+    await join();
+    expect(world.network.own.get('warren0')).toMatchObject({ addresses: ['100.64.0.1'], routes: [NETWORK.prefix4] });
+    expect(world.status()).toMatchObject({ state: 'up', problem: null, warnings: [{ code: 'ipv6Unavailable' }] });
+    // What cannot be had is not missed either.
+    const planes = world.planes.length;
+    world.network.others = [];
+    world.network.changed();
+    await until(() => world.control.candidates.length === 0);
+    expect(world.status().state).toBe('up');
+    expect(world.planes).toHaveLength(planes);
+  });
+
   it('a clock that is off is a warning', async () => {
     await join();
     world.control.says({ clockSkewMs: -3_600_000 });
