@@ -17,7 +17,7 @@ import type { ClockJump } from '../os/clock-watch.ts';
 import { findCollisions } from '../os/collisions.ts';
 import { hostCandidates, isShared, sameCandidates } from './candidates.ts';
 import type { Control, OpenControl } from './control.ts';
-import type { HostAddress, HostNetwork, HostRoute, NetworkOutcome } from './host-network.ts';
+import type { HostAddress, HostNetwork, HostRoute } from './host-network.ts';
 import { ObservedAddresses } from './observed-addresses.ts';
 import { ProblemError } from './problem-error.ts';
 import {
@@ -96,7 +96,7 @@ export class MeshNode {
   #tunnelProblem: Problem | null = null;
   #interfaceProblem: Problem | null = null;
   #collision: Problem | null = null;
-  #ipv6Failure: NetworkOutcome = null;
+  #withoutIpv6 = false;
   /** What the interface has: compared with what it should have. */
   #configured = '';
   #configuring = false;
@@ -200,8 +200,7 @@ export class MeshNode {
     const connection = this.connectionProblem;
     if (connection !== null && connection !== this.problem) warnings.push(connection);
     if (this.#collision !== null && this.#isUp) warnings.push(this.#collision);
-    const ipv6 = this.#ipv6Failure;
-    if (ipv6 !== null) warnings.push(ipv6Unavailable(ipv6.step, ipv6.errno));
+    if (this.#withoutIpv6) warnings.push(ipv6Unavailable());
     return warnings;
   }
 
@@ -489,15 +488,24 @@ export class MeshNode {
       this.#lookForCollision(wanted.prefixes, addresses, routes);
       if (this.#collision !== null) return;
     }
-    const whole = await set(network, tunnel.ifname, wanted);
-    // A machine without IPv6 is a member all the same.
-    const failure = whole === null ? null : await set(network, tunnel.ifname, ipv4Of(wanted));
+    const failure =
+      (await network.setAddresses(tunnel.ifname, wanted.addresses)) ??
+      (await network.setRoutes(tunnel.ifname, wanted.prefixes));
     // Another tunnel may have taken its place meanwhile: then this was the wrong one.
     if (this.#closed || tunnel !== this.#tunnel) return;
-    this.#ipv6Failure = failure === null ? whole : null;
     this.#interfaceProblem = failure === null ? null : interfaceProblem(failure.step, failure.errno);
     this.#configured = failure === null ? describe(wanted) : '';
     if (failure !== null) this.#retryLater(() => this.#configure());
+    else if (wanted.addresses.length > 0) await this.#lookForIpv6();
+  }
+
+  /** A machine without IPv6 is a member all the same: its addresses of that family are left out in silence. */
+  async #lookForIpv6(): Promise<void> {
+    this.#options.events.changed();
+    const addresses = await this.#options.network.addresses();
+    this.#withoutIpv6 = !addresses.some(({ ifname, address, scope }) => {
+      return ifname === this.ifname && familyOf(address) === 6 && scope !== 'link';
+    });
   }
 
   #lookForCollision(
@@ -556,7 +564,7 @@ export class MeshNode {
   /** Whether the interface still has what it was given; somebody may have flushed it. */
   #isIntact(addresses: readonly HostAddress[], routes: readonly HostRoute[]): boolean {
     const all = this.#wanted();
-    const wanted = this.#ipv6Failure === null ? all : ipv4Of(all);
+    const wanted = this.#withoutIpv6 ? ipv4Of(all) : all;
     const ours = new Set(addresses.filter(({ ifname }) => ifname === this.ifname).map(({ address }) => address));
     const through = new Set(routes.filter(({ ifname }) => ifname === this.ifname).map(({ prefix }) => prefix));
     return (
@@ -596,10 +604,6 @@ export class MeshNode {
 interface WantedConfiguration {
   readonly addresses: readonly IpAddress[];
   readonly prefixes: readonly IpPrefix[];
-}
-
-async function set(network: HostNetwork, ifname: string, wanted: WantedConfiguration): Promise<NetworkOutcome> {
-  return (await network.setAddresses(ifname, wanted.addresses)) ?? (await network.setRoutes(ifname, wanted.prefixes));
 }
 
 function ipv4Of({ addresses, prefixes }: WantedConfiguration): WantedConfiguration {

@@ -146,11 +146,11 @@ export function notRotated(): Problem {
   };
 }
 
-export function ipv6Unavailable(step: string, errno: string): Problem {
+export function ipv6Unavailable(): Problem {
   return {
     code: 'ipv6Unavailable',
     message: 'the mesh is reached over IPv4 alone on this machine',
-    why: `IPv6 cannot be configured here (${step}: ${errno})`,
+    why: 'IPv6 is switched off here, so the interface has no address of that family',
     help: 'switch it on for new interfaces: sysctl net.ipv6.conf.default.disable_ipv6=0; then: warren down && warren up',
   };
 }

@@ -85,6 +85,10 @@ export class FakeNetwork implements HostNetwork {
   /** What our interface has; a step that is named in `failing` fails. */
   own = new Map<string, { addresses: readonly IpAddress[]; routes: readonly IpPrefix[]; up: boolean }>();
   failing = new Map<string, string>();
+  /** Left out in silence, as the kernel's want of it is. */
+  withoutIpv6 = false;
+  /** Times that our interface was given addresses. */
+  configurations = 0;
   /** Times that the addresses were asked for. */
   reads = 0;
   readonly #listeners = new Set<() => void>();
@@ -101,15 +105,17 @@ export class FakeNetwork implements HostNetwork {
   }
 
   async setAddresses(ifname: string, addresses: readonly IpAddress[]): Promise<NetworkOutcome> {
-    const six = addresses.some((one) => one.includes(':'));
-    const failure = (await this.#outcome('setAddresses')) ?? (six ? await this.#outcome('setAddresses6') : null);
-    if (failure === null) this.#of(ifname).addresses = addresses;
+    this.configurations++;
+    const failure = await this.#outcome('setAddresses');
+    const kept = addresses.filter((one) => !this.withoutIpv6 || !one.includes(':'));
+    if (failure === null) this.#of(ifname).addresses = kept;
     return failure;
   }
 
   async setRoutes(ifname: string, prefixes: readonly IpPrefix[]): Promise<NetworkOutcome> {
     const failure = await this.#outcome('setRoutes');
-    if (failure === null) this.#of(ifname).routes = prefixes;
+    const kept = prefixes.filter((one) => !this.withoutIpv6 || !one.includes(':'));
+    if (failure === null) this.#of(ifname).routes = kept;
     return failure;
   }
 
