@@ -79,6 +79,7 @@ describe('a service manager', () => {
     const { manager, notifier } = start({ NOTIFY_SOCKET: '/run/notify' });
     manager.failure = EAGAIN;
     for (let i = 0; i < 1000; i++) notifier.status(`${i}`);
+    expect(vi.getTimerCount()).toBe(1);
     manager.failure = null;
     vi.advanceTimersByTime(AGAIN_AFTER_MS);
     expect(manager.told).toHaveLength(WAITING_MAX);
