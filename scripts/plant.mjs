@@ -1,6 +1,7 @@
 // `npm run plant`: plants each bug of planted-bugs.mjs in a copy of the sources, one at a time, and runs the simulation, the
 // lifecycle tests and the conformance suite over it. Prints which noticed; ends with 1 when one went unnoticed. Takes
-// minutes and is not part of the tests: it tests them. `--only TEXT` plants the bugs whose name contains TEXT.
+// minutes and is not part of the tests: it tests them. `--only TEXT` plants the bugs whose name contains TEXT; `--mesh` plants
+// those of planted-mesh-bugs.mjs, over the simulation of meshes and the tests of the mesh engine and the controller's core.
 
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -8,16 +9,25 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { BUGS } from './planted-bugs.mjs';
+import { MESH_BUGS } from './planted-mesh-bugs.mjs';
 
 const ROOT = join(import.meta.dirname, '..');
 const COPIED = ['src', 'test', 'package.json', 'tsconfig.base.json', 'tsconfig.json', 'vitest.config.ts'];
 const SEEDS = 60;
 
+const simulation = (...options) => ['simulation', ['dist/sim/main.js', '--seeds', String(SEEDS), '--json', ...options]];
+const tests = (name, folder) => [name, ['node_modules/vitest/vitest.mjs', 'run', '--project', 'unit', folder]];
+
 /** Each check: a name and the command that ends with non-zero when it notices. */
-const CHECKS = [
-  ['simulation', ['dist/sim/main.js', '--seeds', String(SEEDS), '--json']],
-  ['lifecycle', ['node_modules/vitest/vitest.mjs', 'run', '--project', 'unit', 'test/unit/lifecycle']],
-  ['conformance', ['node_modules/vitest/vitest.mjs', 'run', '--project', 'unit', 'test/conformance/reference']],
+const TUNNEL_CHECKS = [
+  simulation(),
+  tests('lifecycle', 'test/unit/lifecycle'),
+  tests('conformance', 'test/conformance/reference'),
+];
+const MESH_CHECKS = [
+  simulation('--mesh'),
+  tests('mesh', 'test/unit/mesh'),
+  tests('controller', 'test/unit/controller-state'),
 ];
 
 function makeCopy() {
@@ -48,40 +58,50 @@ function words(name, result) {
   return `${failed.size} tests; ${[...failed][0] ?? 'did not run'}`;
 }
 
-function plant(copy, bug) {
-  const path = join(copy, bug.file);
+/** Plants one edit; gives back what takes it out again. */
+function apply(copy, bug, { file, find, replace }) {
+  const path = join(copy, file);
   const source = readFileSync(path, 'utf8');
-  if (source.split(bug.find).length !== 2) {
+  if (source.split(find).length !== 2) {
     throw new Error(
-      `cannot plant "${bug.name}": its text does not stand exactly once in ${bug.file}; mend scripts/planted-bugs.mjs`,
+      `cannot plant "${bug.name}": its text does not stand exactly once in ${file}; mend scripts/planted-*.mjs`,
     );
   }
   writeFileSync(
     path,
-    source.replace(bug.find, () => bug.replace),
+    source.replace(find, () => replace),
   );
+  return () => writeFileSync(path, source);
+}
+
+function plant(copy, bug, checks) {
+  const undo = [];
   try {
+    for (const edit of bug.edits ?? [bug]) undo.unshift(apply(copy, bug, edit));
     const compiled = compile(copy);
     if (compiled.status !== 0) throw new Error(`"${bug.name}" does not compile:\n${compiled.stdout}`);
-    return CHECKS.map(([name, argv]) => {
+    return checks.map(([name, argv]) => {
       const result = run(copy, argv);
       return { name, noticed: result.status !== 0, words: result.status === 0 ? '' : words(name, result) };
     });
   } finally {
-    writeFileSync(path, source);
+    for (const takeOut of undo) takeOut();
   }
 }
 
-const { values } = parseArgs({ options: { only: { type: 'string', default: '' } } });
+const { values } = parseArgs({
+  options: { only: { type: 'string', default: '' }, mesh: { type: 'boolean', default: false } },
+});
+const [bugs, checks] = values.mesh ? [MESH_BUGS, MESH_CHECKS] : [BUGS, TUNNEL_CHECKS];
 const copy = makeCopy();
 let missed = 0;
 try {
   compile(copy);
-  const sane = CHECKS.map(([name, argv]) => [name, run(copy, argv)]).filter(([, result]) => result.status !== 0);
+  const sane = checks.map(([name, argv]) => [name, run(copy, argv)]).filter(([, result]) => result.status !== 0);
   if (sane.length > 0) throw new Error(`without any bug ${sane.map(([name]) => name).join(', ')} already fail`);
   process.stdout.write('| planted | noticed by | what it said |\n|---|---|---|\n');
-  for (const bug of BUGS.filter(({ name }) => name.includes(values.only))) {
-    const noticed = plant(copy, bug).filter((check) => check.noticed);
+  for (const bug of bugs.filter(({ name }) => name.includes(values.only))) {
+    const noticed = plant(copy, bug, checks).filter((check) => check.noticed);
     if (noticed.length === 0) missed++;
     const by = noticed.map(({ name }) => name).join(', ') || '**nothing**';
     process.stdout.write(

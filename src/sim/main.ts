@@ -17,7 +17,7 @@ const USAGE = `usage: npm run sim -- [--seeds N] [--seed S] [--minutes M] [--cry
        npm run sim:mesh -- the same, and [--nodes K]
   --seeds N    runs this many seeds (default 100), from S on
   --seed S     the first seed (default 1); alone, the only one
-  --minutes M  virtual minutes of chaos in each run (default 4; of a mesh 3)
+  --minutes M  virtual minutes of chaos in each run (default 4; of a mesh 5)
   --nodes K    as many machines in each mesh (default: drawn from the seed)
   --crypto     node (default) or noble, the reference; both give the same digests
   --story      prints what happened in each run
@@ -37,7 +37,7 @@ interface Job {
   readonly crypto: string;
 }
 
-const MINUTES: Readonly<Record<Kind, string>> = { engines: '4', mesh: '3' };
+const MINUTES: Readonly<Record<Kind, string>> = { engines: '4', mesh: '5' };
 
 function runOne(seed: number, job: Job): Result {
   const crypto = job.crypto === 'noble' ? nobleProvider : nodeProvider;

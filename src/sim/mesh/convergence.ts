@@ -34,6 +34,10 @@ export function unsettled(world: MeshWorld, people: People): string[] {
   for (const { id, name, online } of listed.values()) {
     if (online !== present.has(id)) amiss.push(`${name} is shown as ${online ? 'online' : 'offline'}, which it is not`);
   }
+  for (const { id, name, ephemeral } of core.state.nodes()) {
+    if (ephemeral && !present.has(id) && !core.state.isListed(id)) continue;
+    if (ephemeral && !present.has(id)) amiss.push(`${name} is ephemeral, away, and still there`);
+  }
   if (!core.isIdle) amiss.push('something waits for the store');
   if (core.nextDeadline() !== NEVER) amiss.push('the controller has a deadline');
   return amiss;

@@ -13,6 +13,8 @@ import type { NodeHost } from './node-host.ts';
 
 const CAPTURED_MAX = 64;
 const ATTACKS = 10;
+const FLAPS = 15;
+const FLAP_MS = 200;
 
 type Act = (chaos: MeshChaos, host: NodeHost) => void;
 
@@ -29,6 +31,7 @@ const ACTS: readonly (readonly [number, Act])[] = [
   [3, (chaos) => chaos.killInCommit()],
   [1, (chaos) => chaos.restoreController()],
   [5, (chaos, host) => chaos.move(host)],
+  [1, (chaos, host) => chaos.flap(host)],
   [6, (chaos, host) => chaos.restart(host)],
   [3, (chaos, host) => chaos.down(host)],
   [2, (chaos, host) => chaos.logout(host)],
@@ -49,6 +52,7 @@ export class MeshChaos {
   readonly #links: string[] = [];
   #backup: StoredState | null = null;
   #names = 0;
+  #isOver = false;
 
   constructor(world: MeshWorld) {
     this.#world = world;
@@ -195,7 +199,7 @@ export class MeshChaos {
       store.onCommit = () => undefined;
       const { commitMs, toldMs } = store.conditions;
       this.#world.schedule(prng.nextFloat() * (commitMs + toldMs), () => {
-        if (!controller.running) return;
+        if (!controller.running || this.#isOver) return;
         this.#tell('the controller is killed in a transaction');
         controller.kill(false);
         this.#startLater();
@@ -234,6 +238,14 @@ export class MeshChaos {
     const endpoint = this.#world.newEndpoint(host);
     this.#tell(`${host.name} moves to ${endpoint}`);
     host.move(endpoint, this.#world.prng.nextInt(0, 2_000));
+  }
+
+  /** From address to address, faster than anyone can be told. */
+  flap(host: NodeHost): void {
+    this.#tell(`${host.name} flaps`);
+    for (let i = 0; i < FLAPS; i++) {
+      this.#world.schedule(i * FLAP_MS, () => host.move(this.#world.newEndpoint(host), 0));
+    }
   }
 
   restart(host: NodeHost): void {
@@ -432,6 +444,7 @@ export class MeshChaos {
   calm(): void {
     const world = this.#world;
     this.#tell('everything heals');
+    this.#isOver = true;
     world.network.conditions = { latencyMs: 10, jitterMs: 0, loss: 0, duplication: 0, corruption: 0 };
     world.network.blocked = () => false;
     world.control = { ...GOOD_CONTROL };

@@ -55,6 +55,8 @@ const QUIET_FOR_MS = 600_000;
 const FIRST_PACKET_MS = 600;
 const PAIRS_MAX = 200;
 const FIRST_PACKETS = 3;
+/** Joins that were begun come to an end. */
+const LAST_ACTS_MS = 15_000;
 /** Every so many seeds a large one: their cost grows with the square. */
 const LARGE_EVERY = 50;
 /** Two more machines join at the end. */
@@ -74,7 +76,7 @@ export function simulateMesh(options: MeshRunOptions): MeshRunResult {
     chaos.act();
     world.check();
   }
-  world.run(5_000);
+  world.run(LAST_ACTS_MS);
   chaos.calm();
   const people = new People(
     world,

@@ -5,6 +5,7 @@ import { ascii } from '../../base/bytes.ts';
 import type { Instant } from '../../base/instant.ts';
 import { type Endpoint, formatEndpoint, type IpAddress, type IpPrefix } from '../../base/ip.ts';
 import { Prng } from '../../base/prng.ts';
+import { HOST_MIN, hostMax } from '../../controller/state/addresses.ts';
 import type { ConnectionId } from '../../controller/state/commands.ts';
 import type { Settings } from '../../controller/state/model.ts';
 import type { CoreLimits } from '../../controller/state/options.ts';
@@ -91,6 +92,11 @@ export class MeshWorld implements Scheduler {
 
   get violations(): readonly string[] {
     return [...this.#violations, ...this.traffic.wire.violations];
+  }
+
+  /** How many nodes the range of addresses holds. */
+  get capacity(): number {
+    return hostMax(this.controller.store.settings) - HOST_MIN + 1;
   }
 
   tell(what: string): void {
@@ -242,6 +248,8 @@ function drawLimits(prng: Prng): MeshWorld['limits'] {
     pingIntervalMs: PING_INTERVAL_MS,
     ownMessagesMax: prng.pick([32, 128]),
     punchesQueuedMax: prng.pick([4, 64]),
+    punchBurst: prng.pick([2, 5]),
+    candidatesBurst: prng.pick([3, 10]),
   };
 }
 
@@ -258,9 +266,9 @@ function drawSettings(prng: Prng, machines: number): Settings {
   };
 }
 
-/** With little room beside the machines: what is left of machines that are lost fills it up. */
+/** With room for half of the machines, or a few more. */
 function tightRange(machines: number): string {
   let length = 29;
-  while (2 ** (32 - length) - 3 <= machines) length--;
+  while (2 ** (32 - length) - 3 < machines / 2) length--;
   return `10.77.0.0/${length}`;
 }

@@ -6,34 +6,30 @@ import { isExpired } from '../../controller/state/state-view.ts';
 import type { MeshWorld } from './mesh-world.ts';
 import type { NodeHost } from './node-host.ts';
 
-const ROOMY = '10.77.0.0/16';
+/** Left free for machines that join later. */
+const ROOM = 2;
 
 export class People {
   readonly #world: MeshWorld;
-  /** Machines that are to be in. */
+  /** Machines that are to be in: as many as there is room for. */
   readonly wanted: readonly NodeHost[];
   #link: string | null = null;
 
-  /** Nodes whose machines have forgotten them: always when addresses are short. */
-  readonly #removesLost: boolean;
+  /** Whether the nodes of all other machines go, and those that their machines have forgotten: addresses are short. */
+  readonly #makesRoom: boolean;
 
   constructor(world: MeshWorld, wanted: readonly NodeHost[]) {
-    this.#removesLost = world.controller.store.settings.prefix4 !== ROOMY || world.prng.chance(0.5);
+    this.#makesRoom = world.capacity < 2 * world.hosts.length || world.prng.chance(0.3);
     this.#world = world;
-    this.wanted = wanted;
+    this.wanted = wanted.slice(0, Math.max(0, world.capacity - ROOM));
   }
 
-  /** Settings that let everybody in, no planned expiry, room, and a join link for all. */
+  /** Settings that let everybody in, no planned expiry, and a join link for all. */
   prepare(): void {
     const { controller } = this.#world;
     controller.administer({ action: 'settings.change', edit: { requireApproval: false } });
-    for (const { id, publicKey, expiresAt } of controller.core?.state.nodes() ?? []) {
-      const isNobodys = !this.#world.hosts.some((host) => host.publicKeys.includes(publicKey));
-      const isLost = !this.#world.hosts.some((host) => host.holdsKey(publicKey));
-      if (isNobodys) this.#world.violated(`node ${id} has a key that no machine ever had`);
-      if (isLost && this.#removesLost) controller.administer({ action: 'nodes.remove', node: id });
-      else if (expiresAt !== null)
-        controller.administer({ action: 'nodes.change', node: id, edit: { expiresAt: null } });
+    for (const { id, expiresAt } of controller.core?.state.nodes() ?? []) {
+      if (expiresAt !== null) controller.administer({ action: 'nodes.change', node: id, edit: { expiresAt: null } });
     }
     controller.administer(
       {
@@ -59,7 +55,16 @@ export class People {
 
   /** Looks at every machine once, and does what its state asks for. */
   look(): void {
+    if (this.#makesRoom) this.#makeRoom();
     for (const host of this.wanted) this.#lookAt(host);
+  }
+
+  #makeRoom(): void {
+    const { controller } = this.#world;
+    for (const { id, publicKey } of controller.core?.state.nodes() ?? []) {
+      if (this.wanted.some((host) => host.holdsKey(publicKey))) continue;
+      controller.administer({ action: 'nodes.remove', node: id });
+    }
   }
 
   #lookAt(host: NodeHost): void {
