@@ -206,7 +206,10 @@ function arrivesInTime(world: MeshWorld, a: NodeHost, b: NodeHost): boolean {
 }
 
 /** Two machines join at once; as soon as one knows the other it sends. */
-function newcomers(world: MeshWorld, { link }: People): void {
+function newcomers(world: MeshWorld, people: People): void {
+  people.look();
+  world.run(1_000);
+  const { link } = people;
   const a = world.addHost();
   const b = world.addHost();
   a.join(link);
@@ -216,8 +219,13 @@ function newcomers(world: MeshWorld, { link }: People): void {
     const self = b.mesh?.netmap.self ?? null;
     return self !== null && a.mesh?.netmap.node(self.id) !== undefined;
   };
-  if (!world.runUntil(knows, 5_000)) world.violated(`${a.name} did not hear of ${b.name} within 5 s of joining`);
+  if (!world.runUntil(knows, 5_000))
+    world.violated(`${a.name} did not hear of ${b.name} within 5 s of joining; ${told(a)}; ${told(b)}`);
   else if (!arrivesInTime(world, a, b)) {
     world.violated(`${a.name} > ${b.name}, both new: the first packet took more than ${FIRST_PACKET_MS} ms`);
   }
+}
+
+function told(host: NodeHost): string {
+  return `${host.name}: ${host.client?.status().message ?? 'off'}`;
 }
