@@ -98,7 +98,10 @@ let missed = 0;
 try {
   compile(copy);
   const sane = checks.map(([name, argv]) => [name, run(copy, argv)]).filter(([, result]) => result.status !== 0);
-  if (sane.length > 0) throw new Error(`without any bug ${sane.map(([name]) => name).join(', ')} already fail`);
+  if (sane.length > 0) {
+    const failing = sane.map(([name, result]) => `${name} (${words(name, result)})`);
+    throw new Error(`without any bug ${failing.join(', ')} already fail`);
+  }
   process.stdout.write('| planted | noticed by | what it said |\n|---|---|---|\n');
   for (const bug of bugs.filter(({ name }) => name.includes(values.only))) {
     const noticed = plant(copy, bug, checks).filter((check) => check.noticed);
