@@ -5,6 +5,17 @@ import type { WallTime } from '../../../src/base/instant.ts';
 import type { NodeId } from '../../../src/protocol/values.ts';
 import { ADMIN, key, Lab } from './lab.ts';
 
+const REGISTER = {
+  type: 'register' as const,
+  version: 1,
+  software: '',
+  os: '',
+  hostname: 'host',
+  resume: null,
+  candidates: [],
+  listenPort: 0,
+};
+
 describe('until a batch is committed', () => {
   test('nobody is welcomed, answered or told, and the state is as before', () => {
     const lab = new Lab();
@@ -35,6 +46,21 @@ describe('until a batch is committed', () => {
     expect(lab.core.counters.batchesCommitted).toBe(batches + 2);
     expect(new Set([...lab.store.nodes.values()].map(({ address4 }) => address4)).size).toBe(5);
     expect(new Set([...lab.store.nodes.values()].map(({ name }) => name)).size).toBe(5);
+  });
+
+  test('and what is stored of settings and a key is their last record alone', () => {
+    const lab = new Lab();
+    const { secret } = lab.authKey({ reusable: true });
+    const clients = [1, 2, 3, 4, 5].map((number) => lab.connect(key(number)));
+    for (const client of clients) lab.core.received(client.id, { ...REGISTER, authKey: secret }, lab.clock);
+    const batch = lab.core.takeBatch(lab.clock) ?? [];
+    const kinds = batch.map(({ kind }) => kind);
+    expect(
+      ['putNode', 'op', 'audit', 'putAuthKey', 'settings'].map((kind) => kinds.filter((k) => k === kind).length),
+    ).toEqual([5, 5, 5, 1, 1]);
+    lab.store.commit(batch);
+    lab.core.batchCommitted(lab.clock);
+    expect(lab.store.settings).toMatchObject({ nextNodeId: 6, nextHost: 7, nextAuditId: 7 });
   });
 
   test('a later command of a batch sees the earlier ones', () => {

@@ -160,6 +160,22 @@ describe('an ephemeral node', () => {
     expect(lab.store.nodes.has(1)).toBe(false);
   });
 
+  test('that is back just as its time runs out stays, however slow the store is', () => {
+    const lab = new Lab();
+    const { secret } = lab.authKey({ ephemeral: true });
+    lab.connect(key(1)).register({ authKey: secret }).disconnect();
+    lab.advance(299_000);
+    lab.storeWaits = true;
+    lab.core.administer({ action: 'settings.change', edit: { requireApproval: true } }, ADMIN, lab.clock);
+    lab.run();
+    const back = lab.connect(key(1)).register();
+    lab.advance(2_000);
+    lab.storeWaits = false;
+    lab.commit();
+    expect(back.last('welcome').self.id).toBe(1);
+    expect(lab.store.nodes.has(1)).toBe(true);
+  });
+
   test('that was online when the controller stopped is removed too, if it never returns', () => {
     const lab = new Lab();
     const { secret } = lab.authKey({ ephemeral: true });
