@@ -1,5 +1,5 @@
 // One node of a fleet: the product's control client over a real WebSocket and Noise, without a TUN. Every frame is opened and
-// authenticated; of a long message (a snapshot of thousands of nodes) all but a few clients read only the head, because ten
+// authenticated; of a long message (a snapshot, a delta of many operations) all but a few clients read only the head, because ten
 // thousand netmaps of ten thousand nodes would fit no machine. Short messages are parsed whole by all.
 
 import { getRandomValues, randomBytes } from 'node:crypto';
@@ -25,7 +25,7 @@ import {
 } from '../../src/protocol/control.ts';
 
 const PROLOGUE = ascii(CONTROL_PROLOGUE);
-const LONG_MESSAGE_BYTES = 16_384;
+const LONG_MESSAGE_BYTES = 1_024;
 const HEAD_BYTES = 2_048;
 const PORT = 51_820;
 
