@@ -1,4 +1,5 @@
-// `warren ip [PEER]`: addresses of this machine or of a peer, one a line, IPv4 first; for scripts.
+// `warren ip [PEER]`: addresses of this machine or of a peer, one a line, IPv4 first; for scripts. Leaves out the addresses of other
+// interfaces, which are candidates in `warren status --json`.
 
 import type { Status } from '../../protocol/local-api.ts';
 import { type CliIo, type Command, EXIT_DONE, parseArguments, UsageError } from '../command.ts';

@@ -1,4 +1,5 @@
-// `warren peers flush PEER`: closes the session with a peer, so that the next packet makes a new one.
+// `warren peers flush PEER`: closes the session with a peer, so that the next packet makes a new one. Leaves out what peers there
+// are, which `warren status` shows.
 
 import { type CliIo, type Command, commandGroup, EXIT_DONE, parseArguments, UsageError } from '../command.ts';
 import { ask, HELP_OPTION_HELP, LOCAL_OPTIONS, SOCKET_OPTION_HELP, socketPath, withDaemon } from '../local-client.ts';

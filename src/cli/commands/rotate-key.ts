@@ -1,4 +1,5 @@
-// `warren rotate-key`: replaces this machine's key. Addresses, name and membership stay; sessions are made anew under the new key.
+// `warren rotate-key`: replaces this machine's key. Addresses, name and membership stay; sessions are made anew under the new
+// key. The daemon and the controller do it, this asks.
 
 import { type CliIo, type Command, EXIT_DONE, parseArguments } from '../command.ts';
 import { ask, HELP_OPTION_HELP, LOCAL_OPTIONS, SOCKET_OPTION_HELP, socketPath, withDaemon } from '../local-client.ts';

@@ -4,7 +4,7 @@
 
 import { addressBytes, familyOf, formatEndpoint, type IpAddress, type IpPrefix, prefixParts } from '../../base/ip.ts';
 import { CANDIDATES_MAX, type Candidate } from '../../protocol/values.ts';
-import type { HostAddress } from './host-network.ts';
+import type { HostAddress, HostRoute } from './host-network.ts';
 
 export interface CandidateRules {
   /** The tunnel's own interface. */
@@ -34,7 +34,7 @@ function inMesh(address: IpAddress, { prefixes }: CandidateRules): boolean {
 const LINK_LOCAL = ['169.254.0.0/16', 'fe80::/10'] as IpPrefix[];
 
 /** Usable now, and by others. */
-export function isShared({ up, loopback, tentative, deprecated, scope, address }: HostAddress): boolean {
+function isShared({ up, loopback, tentative, deprecated, scope, address }: HostAddress): boolean {
   if (!up || loopback || tentative || deprecated || scope === 'link' || scope === 'host') return false;
   return !LINK_LOCAL.some((prefix) => isInside(address, prefix));
 }
@@ -65,4 +65,14 @@ export function sameCandidates(a: readonly Candidate[], b: readonly Candidate[])
   return (
     a.length === b.length && a.every(({ kind, endpoint }, i) => kind === b[i]?.kind && endpoint === b[i]?.endpoint)
   );
+}
+
+/** What of the machine's network matters for reaching others: shared addresses and default routes, not ours. To be compared. */
+export function reachability(ifname: string, addresses: readonly HostAddress[], routes: readonly HostRoute[]): string {
+  const usable = addresses.filter((address) => address.ifname !== ifname && isShared(address));
+  const defaults = routes.filter(({ prefix }) => prefix.endsWith('/0'));
+  return JSON.stringify([
+    usable.map(({ ifindex, address }) => [ifindex, address]),
+    defaults.map(({ prefix, ifindex, gateway }) => [prefix, ifindex, gateway]),
+  ]);
 }

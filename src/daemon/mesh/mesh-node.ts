@@ -4,7 +4,7 @@
 
 import { toBase64 } from '../../base/bytes.ts';
 import type { Instant } from '../../base/instant.ts';
-import { familyOf, type IpAddress, type IpPrefix } from '../../base/ip.ts';
+import type { IpPrefix } from '../../base/ip.ts';
 import type { ControlStart } from '../../mesh/control-client.ts';
 import type { Pong } from '../../mesh/mesh-engine.ts';
 import type { NetmapChange, SavedNetmap } from '../../mesh/netmap.ts';
@@ -14,30 +14,21 @@ import type { Network } from '../../protocol/netmap.ts';
 import type { Candidate, NodeId, PublicKeyText } from '../../protocol/values.ts';
 import type { Log } from '../log.ts';
 import type { ClockJump } from '../os/clock-watch.ts';
-import { findCollisions } from '../os/collisions.ts';
-import { hostCandidates, isShared, sameCandidates } from './candidates.ts';
+import { hostCandidates, reachability, sameCandidates } from './candidates.ts';
 import type { Control, OpenControl } from './control.ts';
-import type { HostAddress, HostNetwork, HostRoute } from './host-network.ts';
+import type { HostAddress, HostNetwork } from './host-network.ts';
+import { InterfaceSetup, type WantedConfiguration } from './interface-setup.ts';
+import { isWorthKeeping, returned } from './netmap-changes.ts';
 import { ObservedAddresses } from './observed-addresses.ts';
 import { ProblemError } from './problem-error.ts';
-import {
-  CLOCK_OFF_MS,
-  clockOff,
-  collisionProblem,
-  connectionProblem,
-  fromControl,
-  interfaceProblem,
-  ipv6Unavailable,
-} from './problems.ts';
-import { peersWithSession, RECENT_MAX } from './recent-peers.ts';
+import { CLOCK_OFF_MS, clockOff, connectionProblem, fromControl, ipv6Unavailable } from './problems.ts';
+import { peersWithSession, RecentPeers } from './recent-peers.ts';
 import { type CreatePlane, type EngineParts, Tunnel } from './tunnel.ts';
 
 /** Changes of the network come in bursts; acted upon when they have been still for this long. */
 const SETTLE_MS = 50;
 /** A tunnel or interface that could not be made is tried again after this long. */
 const RETRY_MS = 5000;
-/** Who has a session is looked up this long after something changed. */
-const LOOK_AFTER_MS = 200;
 /** Fatal errors after which nothing of the network may go on: whoever is not a member has no peers. */
 const LOCKED_OUT: readonly string[] = ['unregistered', 'nodeExpired', 'nodeDisabled', 'nodeRemoved'];
 
@@ -88,23 +79,15 @@ export class MeshNode {
   readonly #control: Control;
   readonly #observed = new ObservedAddresses();
   readonly #pongListeners = new Set<(pong: Pong) => void>();
+  readonly #setup: InterfaceSetup;
+  readonly #recent: RecentPeers;
   #tunnel: Tunnel;
   readonly #stopWatching: (() => void)[] = [];
   #settling: NodeJS.Timeout | null = null;
   #retry: NodeJS.Timeout | null = null;
   /** The tunnel was lost and could not be made again yet. */
   #tunnelProblem: Problem | null = null;
-  #interfaceProblem: Problem | null = null;
-  #collision: Problem | null = null;
-  #withoutIpv6 = false;
-  /** What the interface has: compared with what it should have. */
-  #configured = '';
-  #configuring = false;
-  #configureAgain = false;
   #hasNetmap = false;
-  /** Peers with a session, as of the last look: when one is lost it is too late to look. */
-  #recent: readonly NodeId[];
-  #look: NodeJS.Timeout | null = null;
   #seenNetwork = '';
   #candidates: readonly Candidate[] = [];
   #lockedOut = false;
@@ -114,7 +97,15 @@ export class MeshNode {
   /** The tunnel is open and the connection under way when it returns. Throws a ProblemError, and leaves nothing then. */
   constructor(options: MeshNodeOptions) {
     this.#options = options;
-    this.#recent = options.recent;
+    const { network, log, events, recent } = options;
+    this.#setup = new InterfaceSetup({
+      network,
+      log,
+      ifname: () => this.ifname,
+      wanted: () => this.#wanted(),
+      onChange: () => events.changed(),
+    });
+    this.#recent = new RecentPeers(recent, () => this.#peersWithSession(), events.recentChanged);
     this.#tunnel = this.#openTunnel();
     this.#control = options.openControl({
       url: options.controllerUrl,
@@ -179,7 +170,7 @@ export class MeshNode {
   get problem(): Problem | null {
     const { problem } = this.#control.status();
     if (problem !== null) return fromControl(problem);
-    return this.#tunnelProblem ?? this.#collision ?? this.#interfaceProblem ?? this.#keyMismatch();
+    return this.#tunnelProblem ?? this.#setup.problem ?? this.#keyMismatch();
   }
 
   /** Why there is no connection to the controller; no hindrance for a node that has a netmap. */
@@ -199,13 +190,12 @@ export class MeshNode {
     if (skew !== null && Math.abs(skew) > CLOCK_OFF_MS) warnings.push(clockOff(skew));
     const connection = this.connectionProblem;
     if (connection !== null && connection !== this.problem) warnings.push(connection);
-    if (this.#collision !== null && this.#isUp) warnings.push(this.#collision);
-    if (this.#withoutIpv6) warnings.push(ipv6Unavailable());
+    if (this.#setup.withoutIpv6) warnings.push(ipv6Unavailable());
     return warnings;
   }
 
   get #isUp(): boolean {
-    return this.#hasNetmap && this.#configured !== '' && !this.#lockedOut && this.#tunnelProblem === null;
+    return this.#hasNetmap && this.#setup.done && !this.#lockedOut && this.#tunnelProblem === null;
   }
 
   get state(): DaemonState {
@@ -219,7 +209,7 @@ export class MeshNode {
   /** For whoever waits: changes when something is getting on. */
   get progress(): { readonly step: string; readonly message: string } {
     const { step, message } = this.#control.status();
-    if (this.#configuring && step === 'connected') {
+    if (this.#setup.running && step === 'connected') {
       return { step: 'interface', message: `configuring the interface ${this.ifname}` };
     }
     return { step, message };
@@ -235,7 +225,9 @@ export class MeshNode {
     if (this.#closed) return Promise.resolve();
     this.#closed = true;
     for (const stop of this.#stopWatching) stop();
-    for (const timer of [this.#settling, this.#retry, this.#look]) if (timer !== null) clearTimeout(timer);
+    for (const timer of [this.#settling, this.#retry]) if (timer !== null) clearTimeout(timer);
+    this.#setup.close();
+    this.#recent.forgetChanges();
     const told = this.#control.stop(goodbye);
     this.#tunnel.close();
     return told;
@@ -264,7 +256,7 @@ export class MeshNode {
     if (result.kind === 'applied') {
       this.#askAfter(result.changes);
       // An empty one only moves the position, and who is online is not worth a write.
-      if (result.changes.some((change) => !isPresenceAlone(change))) this.#netmapChanged();
+      if (isWorthKeeping(result.changes)) this.#netmapChanged();
       else this.#options.events.changed();
       return;
     }
@@ -281,9 +273,8 @@ export class MeshNode {
    */
   #askAfter(changes: readonly NetmapChange[]): void {
     const now = this.now();
-    for (const change of changes) {
-      if (change.kind !== 'changed' || !isReturn(change)) continue;
-      if (this.mesh.status(change.node.id, now)?.state === 'established') this.mesh.ping(change.node.id, now);
+    for (const id of returned(changes)) {
+      if (this.mesh.status(id, now)?.state === 'established') this.mesh.ping(id, now);
     }
   }
 
@@ -342,7 +333,10 @@ export class MeshNode {
           pong: (pong) => {
             for (const listener of this.#pongListeners) listener(pong);
           },
-          changed: () => this.#meshChanged(),
+          changed: () => {
+            this.#recent.mayDiffer();
+            events.changed();
+          },
           observed: (seen) => {
             if (this.#observed.saw(seen)) this.#scheduleRead();
           },
@@ -360,7 +354,7 @@ export class MeshNode {
   #tunnelLost(how: 'deleted' | 'down'): void {
     if (this.#closed) return;
     this.#options.log.debug('the interface was lost', { interface: this.ifname, how });
-    this.#configured = '';
+    this.#setup.deviceLost();
     if (how === 'down') {
       this.#raise();
       return;
@@ -383,39 +377,23 @@ export class MeshNode {
   #greetRecent(): void {
     if (this.#closed || !this.mesh.running) return;
     const now = this.now();
-    for (const id of this.#recent.slice(0, RECENT_MAX))
-      if (this.mesh.netmap.node(id) !== undefined) this.mesh.ping(id, now);
+    for (const id of this.#recent.ids) if (this.mesh.netmap.node(id) !== undefined) this.mesh.ping(id, now);
   }
 
   /** Ids of the peers that have a session, or had one a moment ago. */
   get recent(): readonly NodeId[] {
-    return this.#recent;
+    return this.#recent.ids;
   }
 
-  /** Something in the statuses is different. */
-  #meshChanged(): void {
-    this.#look ??= setTimeout(() => {
-      this.#look = null;
-      this.#lookAtSessions();
-    }, LOOK_AFTER_MS).unref();
-    this.#options.events.changed();
-  }
-
-  #lookAtSessions(): void {
-    if (this.#closed || !this.mesh.running) return;
-    const recent = peersWithSession(this.mesh);
-    if (recent.join() === this.#recent.join()) return;
-    this.#recent = recent;
-    this.#options.events.recentChanged();
+  #peersWithSession(): readonly NodeId[] | null {
+    return this.#closed || !this.mesh.running ? null : peersWithSession(this.mesh);
   }
 
   #remakeTunnel(): void {
     const saved = this.mesh.netmap.save();
-    // What closing does is no news of who has a session.
-    if (this.#look !== null) clearTimeout(this.#look);
     this.#tunnel.close();
-    if (this.#look !== null) clearTimeout(this.#look);
-    this.#look = null;
+    // What closing did is no news of who has a session.
+    this.#recent.forgetChanges();
     try {
       this.#tunnel = this.#openTunnel();
       this.#tunnelProblem = null;
@@ -447,74 +425,15 @@ export class MeshNode {
     else this.#options.log.error(`cannot ${step}`, fields);
   }
 
-  // — the interface's addresses and routes —
-
-  /** Brings the interface to what the netmap says; calls during one that runs make one more. */
-  #configure(): void {
-    if (this.#closed || this.#tunnelProblem !== null) return;
-    if (this.#configuring) {
-      this.#configureAgain = true;
-      return;
-    }
-    const wanted = this.#wanted();
-    if (describe(wanted) === this.#configured) return;
-    this.#configuring = true;
-    this.#apply(wanted)
-      .catch((error: unknown) => {
-        this.#options.log.error('configuring the interface failed', {
-          why: error instanceof Error ? error.message : String(error),
-        });
-      })
-      .finally(() => {
-        this.#configuring = false;
-        const again = this.#configureAgain;
-        this.#configureAgain = false;
-        this.#options.events.changed();
-        if (again) this.#configure();
-      });
-  }
-
   #wanted(): WantedConfiguration {
     const { self, network } = this.mesh.netmap;
     if (self === null || network === null || this.#lockedOut) return { addresses: [], prefixes: [] };
     return { addresses: [self.address4, self.address6], prefixes: prefixesOf(network) };
   }
 
-  async #apply(wanted: WantedConfiguration): Promise<void> {
-    const { network } = this.#options;
-    const tunnel = this.#tunnel;
-    if (this.#configured === '') {
-      const [addresses, routes] = await Promise.all([network.addresses(), network.routes()]);
-      this.#lookForCollision(wanted.prefixes, addresses, routes);
-      if (this.#collision !== null) return;
-    }
-    const failure =
-      (await network.setAddresses(tunnel.ifname, wanted.addresses)) ??
-      (await network.setRoutes(tunnel.ifname, wanted.prefixes));
-    // Another tunnel may have taken its place meanwhile: then this was the wrong one.
-    if (this.#closed || tunnel !== this.#tunnel) return;
-    this.#interfaceProblem = failure === null ? null : interfaceProblem(failure.step, failure.errno);
-    this.#configured = failure === null ? describe(wanted) : '';
-    if (failure !== null) this.#retryLater(() => this.#configure());
-    else if (wanted.addresses.length > 0) await this.#lookForIpv6();
-  }
-
-  /** A machine without IPv6 is a member all the same: its addresses of that family are left out in silence. */
-  async #lookForIpv6(): Promise<void> {
-    this.#options.events.changed();
-    const addresses = await this.#options.network.addresses();
-    this.#withoutIpv6 = !addresses.some(({ ifname, address, scope }) => {
-      return ifname === this.ifname && familyOf(address) === 6 && scope !== 'link';
-    });
-  }
-
-  #lookForCollision(
-    prefixes: readonly IpPrefix[],
-    addresses: readonly HostAddress[],
-    routes: readonly HostRoute[],
-  ): void {
-    const [collision] = findCollisions(prefixes, { addresses, routes }, this.ifname);
-    this.#collision = collision === undefined ? null : collisionProblem(collision);
+  /** Not while there is no device to do it to. */
+  #configure(): void {
+    if (!this.#closed && this.#tunnelProblem === null) this.#setup.sync();
   }
 
   // — the machine's network —
@@ -547,7 +466,7 @@ export class MeshNode {
     const { network } = this.#options;
     const [addresses, routes] = await Promise.all([network.addresses(), network.routes()]);
     if (this.#closed) return;
-    const seen = fingerprint(this.ifname, addresses, routes);
+    const seen = reachability(this.ifname, addresses, routes);
     const moved = seen !== this.#seenNetwork && this.#seenNetwork !== '';
     this.#seenNetwork = seen;
     this.#setCandidates(addresses);
@@ -555,21 +474,7 @@ export class MeshNode {
       this.#options.log.debug('the network changed', { seen });
       this.#networkChanged();
     }
-    this.#lookForCollision(this.#wanted().prefixes, addresses, routes);
-    if (this.#collision === null && this.#configured !== '' && !this.#isIntact(addresses, routes))
-      this.#configured = '';
-    this.#configure();
-  }
-
-  /** Whether the interface still has what it was given; somebody may have flushed it. */
-  #isIntact(addresses: readonly HostAddress[], routes: readonly HostRoute[]): boolean {
-    const all = this.#wanted();
-    const wanted = this.#withoutIpv6 ? ipv4Of(all) : all;
-    const ours = new Set(addresses.filter(({ ifname }) => ifname === this.ifname).map(({ address }) => address));
-    const through = new Set(routes.filter(({ ifname }) => ifname === this.ifname).map(({ prefix }) => prefix));
-    return (
-      wanted.addresses.every((address) => ours.has(address)) && wanted.prefixes.every((prefix) => through.has(prefix))
-    );
+    if (this.#tunnelProblem === null) this.#setup.check(addresses, routes);
   }
 
   #networkChanged(): void {
@@ -601,48 +506,11 @@ export class MeshNode {
   }
 }
 
-interface WantedConfiguration {
-  readonly addresses: readonly IpAddress[];
-  readonly prefixes: readonly IpPrefix[];
-}
-
-function ipv4Of({ addresses, prefixes }: WantedConfiguration): WantedConfiguration {
-  return {
-    addresses: addresses.filter((address) => familyOf(address) === 4),
-    prefixes: prefixes.filter((prefix) => familyOf(prefix) === 4),
-  };
-}
-
 function prefixesOf(network: Network): readonly IpPrefix[] {
   return [network.prefix4, network.prefix6];
-}
-
-function isReturn({ aspects, node }: Extract<NetmapChange, { kind: 'changed' }>): boolean {
-  return aspects.includes('candidates') || (aspects.includes('presence') && node.online);
-}
-
-function isPresenceAlone(change: NetmapChange): boolean {
-  return change.kind === 'changed' && change.aspects.every((aspect) => aspect === 'presence');
-}
-
-/** '' for nothing: what a new interface has. */
-function describe({ addresses, prefixes }: WantedConfiguration): string {
-  return [...addresses, ...prefixes].join(' ');
-}
-
-/** What of the machine's network matters for reaching others: addresses and default routes, not ours. */
-function fingerprint(ifname: string, addresses: readonly HostAddress[], routes: readonly HostRoute[]): string {
-  const usable = addresses.filter((address) => address.ifname !== ifname && isShared(address));
-  const defaults = routes.filter(({ prefix }) => prefix.endsWith('/0'));
-  return JSON.stringify([
-    usable.map(({ ifindex, address }) => [ifindex, address]),
-    defaults.map(({ prefix, ifindex, gateway }) => [prefix, ifindex, gateway]),
-  ]);
 }
 
 /** `bytes`: 32. */
 export function publicKeyText(bytes: Uint8Array): PublicKeyText {
   return toBase64(bytes) as PublicKeyText;
 }
-
-export type { NodeId };

@@ -1,4 +1,5 @@
-// How a netmap is sealed for the disk (src/mesh/sealed-netmap.ts), with this machine's clock, entropy and key.
+// How a netmap is sealed for the disk (src/mesh/sealed-netmap.ts), with this machine's clock, entropy and key. When it is written
+// is netmap-store.ts.
 
 import { getRandomValues } from 'node:crypto';
 import type { WallTime } from '../../base/instant.ts';
