@@ -1,4 +1,5 @@
 // What the native half of this installation is, for `warren version`: the one thing that command wants of the daemon.
+// Leaves out what a running daemon found and uses: that is in its status.
 
 import { loadAddon } from '../dataplane/native/addon.ts';
 
