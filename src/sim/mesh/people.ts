@@ -6,6 +6,8 @@ import { isExpired } from '../../controller/state/state-view.ts';
 import type { MeshWorld } from './mesh-world.ts';
 import type { NodeHost } from './node-host.ts';
 
+/** A range with as many addresses does not run out. */
+const ROOMY = 1_000;
 /** Left free for machines that join later. */
 const ROOM = 2;
 
@@ -19,7 +21,7 @@ export class People {
   readonly #makesRoom: boolean;
 
   constructor(world: MeshWorld, wanted: readonly NodeHost[]) {
-    this.#makesRoom = world.capacity < 2 * world.hosts.length || world.prng.chance(0.3);
+    this.#makesRoom = world.capacity < ROOMY || world.prng.chance(0.3);
     this.#world = world;
     this.wanted = wanted.slice(0, Math.max(0, world.capacity - ROOM));
   }
