@@ -58,7 +58,7 @@ const FIRST_PACKETS = 3;
 /** Joins that were begun come to an end. */
 const LAST_ACTS_MS = 15_000;
 /** Every so many seeds a large one: their cost grows with the square. */
-const LARGE_EVERY = 50;
+const LARGE_EVERY = 25;
 /** Two more machines join at the end. */
 const NEWCOMERS = 2;
 

@@ -234,7 +234,6 @@ export class NodeHost implements NodeEnd {
     this.disk.older = null;
   }
 
-  /** The next start may have a clock behind what peers have seen: that is the protocol's (paper §5.1) and not simulated. */
   #end(): void {
     if (this.running === null) return;
     this.count();
@@ -246,6 +245,7 @@ export class NodeHost implements NodeEnd {
     this.#nextKey = null;
     this.#incarnation++;
     this.#network.detach(this.endpoint);
+    // So that the next process begins with stamps that are later than all before.
     this.wallOffsetMs = this.highestWallOffsetMs;
   }
 
@@ -254,7 +254,12 @@ export class NodeHost implements NodeEnd {
     if (this.mesh !== null) addCounters(this.#events.reached, 'mesh', this.mesh.counters.counts);
   }
 
+  /**
+   * Backwards only once the process has sent a stamp: one that begins behind what its machine has shown its peers is not
+   * believed until its clock has caught up, which is the protocol's (paper §5.1) and not simulated.
+   */
   stepClock(byMs: number): void {
+    if (byMs < 0 && (this.mesh?.engine.counters.reached.initiationsSent ?? 0) === 0) return;
     this.wallOffsetMs += byMs;
     this.highestWallOffsetMs = Math.max(this.highestWallOffsetMs, this.wallOffsetMs);
   }
