@@ -1,5 +1,5 @@
-// How many connections without a proved key there are, all together and for each source. A connection takes a place when it
-// is accepted and gives it back when it has proved a key or is gone.
+// How many connections there are that belong to no node, all together and for each source. A connection takes a place when
+// it is accepted and gives it back when its node is registered or it is gone. A proved key is not enough: anybody can make one.
 
 import { canonicalAddress, isLoopback, sourceOf } from './remote-address.ts';
 

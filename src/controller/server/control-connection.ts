@@ -37,6 +37,8 @@ export interface ConnectionOptions {
   readonly limits: ServerLimits;
   readonly counters: ServerCounters;
   readonly events: ConnectionEvents;
+  /** The network knows it: see `registered`. */
+  readonly onRegistered: () => void;
   readonly now: () => Instant;
 }
 
@@ -67,8 +69,8 @@ export class ControlConnection {
     this.#channel = options.channel;
     this.#budget = new MessageBudget(options.limits, options.now());
     this.#socket.on('message', (data, isBinary) => this.#handleFrame(data, isBinary));
-    this.#socket.on('ping', () => this.#hear());
-    this.#socket.on('pong', () => this.#hear());
+    this.#socket.on('ping', (data) => this.#hear(data.length));
+    this.#socket.on('pong', (data) => this.#hear(data.length));
     this.#socket.on('close', () => this.#end('peer'));
     // What is wrong with a frame or a socket; `close` follows.
     this.#socket.on('error', () => this.#end('malformed'));
@@ -77,6 +79,11 @@ export class ControlConnection {
 
   get proven(): boolean {
     return this.#proven;
+  }
+
+  /** The core has let it in, or has it wait for approval: it is no stranger any more. Anybody can prove a key of his own. */
+  registered(): void {
+    this.#options.onRegistered();
   }
 
   /** Queues a message; a connection for which it is too much is cut. */
@@ -115,8 +122,10 @@ export class ControlConnection {
 
   // — in —
 
-  #hear(): void {
+  /** A ping or a pong, which costs as much to take as a message does. */
+  #hear(bytes: number): void {
     this.#heard = true;
+    if (!this.#over && this.#finishing === null) this.#spend(bytes);
   }
 
   #handleFrame(data: RawData, isBinary: boolean): void {

@@ -218,16 +218,13 @@ export class ControlServer {
       counters,
       events: {
         ...eventsOf(events),
-        proven: (proven, publicKey) => {
-          place?.release();
-          events.proven(proven, publicKey);
-        },
         closed: (closed, reason) => {
           this.#connections.delete(closed);
           slice.delete(closed);
           events.closed(closed, reason);
         },
       },
+      onRegistered: () => place?.release(),
       now,
     });
     this.#connections.add(connection);

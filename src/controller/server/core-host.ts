@@ -204,9 +204,13 @@ export class CoreHost implements ConnectionEvents {
 
   #carryOut(output: Output): void {
     switch (output.kind) {
-      case 'send':
-        this.#connections.get(output.conn)?.send(encodeMessage(output.message));
+      case 'send': {
+        const connection = this.#connections.get(output.conn);
+        const { type } = output.message;
+        if (type === 'welcome' || type === 'pending') connection?.registered();
+        connection?.send(encodeMessage(output.message));
         return;
+      }
       case 'sendShared':
         this.#connections.get(output.conn)?.send(this.#options.encodings.encode(output.shared));
         return;

@@ -1,11 +1,11 @@
 // What one controller takes from outside, each bound with a name. Limits on a source (an IPv4 address, an IPv6 /64) hold only
-// until a machine has proved its key, so a whole office behind one NAT is welcome; a source on this machine (a reverse
+// until a machine is registered, so a whole office behind one NAT is welcome; a source on this machine (a reverse
 // proxy) stands for many and has the limits of all together alone.
 
 export interface ServerLimits {
   /** TCP connections, of whatever kind. Kept below what the core takes, so that a node is never turned away by it. */
   readonly connectionsMax: number;
-  /** Connections that have not proved a key: requests to the REST API, handshakes, and those that say nothing. */
+  /** Connections of no node: requests to the REST API, handshakes, keys that nobody knows, and those that say nothing. */
   readonly unprovenMax: number;
   readonly unprovenPerSourceMax: number;
   /** Of HTTP: for all headers, for a whole request, and between two requests; looked at every `httpCheckMs`. */

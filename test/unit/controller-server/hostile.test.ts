@@ -124,15 +124,30 @@ describe('before the WebSocket', () => {
     await expectServed(lab);
   });
 
-  test('a proved key needs no such place', async () => {
+  test('a node that is registered needs no such place', async () => {
     const lab = await startLab({ limits: { unprovenMax: 2 } });
+    lab.core.onReceived = (conn) => lab.core.send(conn, { type: 'pending', message: '', help: '' });
     for (let i = 0; i < 5; i++) {
       const node = await new TestNode(lab.port, lab.staticKey.publicKey).handshake();
       node.say(REGISTER);
       await until('it is told', () => lab.core.of('received').length === i + 1);
     }
     expect(lab.server.connectionCount).toBe(5);
-    expect(lab.server.unprovenCount).toBe(0);
+    await until('all have given their place back', () => lab.server.unprovenCount === 0);
+  });
+
+  test('a key that nobody knows, which anybody can make, keeps its place until it is gone', async () => {
+    const lab = await startLab({ limits: { unprovenMax: 2 } });
+    const strangers = [newKey(), newKey()].map((key) => new TestNode(lab.port, lab.staticKey.publicKey, key));
+    for (const stranger of strangers) (await stranger.handshake()).say(REGISTER);
+    await until('both are told', () => lab.core.of('received').length === 2);
+    expect(lab.server.unprovenCount).toBe(2);
+    const third = raw(lab.port);
+    await until('a third is refused', () => third.closed);
+    expect(lab.counters.refusedUnproven).toBe(1);
+    strangers[0]?.socket.terminate();
+    await until('its place is free', () => lab.server.unprovenCount === 1);
+    await expectServed(lab);
   });
 });
 
@@ -254,6 +269,18 @@ describe('with a proved key', () => {
     node.say(REGISTER);
     await until('the next is told', () => lab.core.of('received').length === 61);
     expect(performance.now() - begun).toBeGreaterThan(((61 - 20) / 100) * 1000 * 0.9);
+  });
+
+  test('pings are counted as messages are: one that sends nothing else is read no faster', async () => {
+    const lab = await startLab({ limits: { messagesBurst: 20, messagesPerSecond: 1000 } });
+    const node = await new TestNode(lab.port, lab.staticKey.publicKey).handshake();
+    node.say(REGISTER);
+    await until('it is told', () => lab.core.of('received').length === 1);
+    for (let i = 0; i < 40; i++) node.socket.ping();
+    await until('it is not read for a while', () => lab.counters.pauses > 0);
+    node.say(REGISTER);
+    await until('what came behind is read all the same', () => lab.core.of('received').length === 2);
+    expect(node.closeCode).toBeNull();
   });
 
   test('one that does not read holds up nobody, and what waits for it is bounded', async () => {
