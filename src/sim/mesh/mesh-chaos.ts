@@ -18,7 +18,7 @@ const FLAP_MS = 200;
 
 type Act = (chaos: MeshChaos, host: NodeHost) => void;
 
-/** How often each act is drawn, beside the others. */
+/** How often each act is drawn, beside the others. Those without a machine are of what there is one of. */
 const ACTS: readonly (readonly [number, Act])[] = [
   [30, (chaos, host) => chaos.burst(host)],
   [6, (chaos) => chaos.weather()],
@@ -81,9 +81,12 @@ export class MeshChaos {
     for (const [weight, act] of ACTS) {
       draw -= weight;
       if (draw >= 0) continue;
+      // More machines live faster (mesh-run.ts); what there is one of does not.
+      if (act.length < 2 && prng.chance(1 - 1 / Math.sqrt(hosts.length))) break;
       act(this, prng.pick(hosts));
       return;
     }
+    this.burst(prng.pick(hosts));
   }
 
   #tell(what: string): void {
