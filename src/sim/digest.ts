@@ -1,4 +1,5 @@
-// What was sent and when, as one number: two runs with the same digest were the same byte for byte. 64-bit FNV-1a.
+// What was sent and when, as one number: 64-bit FNV-1a. Two runs with the same digest were the same byte for byte. Nothing to
+// do with cryptography.
 
 export class Digest {
   #low = 0x84222325;
