@@ -1,16 +1,9 @@
 // The addresses of a network: what is fit to be one, the default, and whether it collides with a network that this machine
 // has already. Chosen once, at the first start: afterwards nodes have addresses in it.
 
-import {
-  familyOf,
-  formatPrefix,
-  type IpPrefix,
-  maskBits,
-  parseAddressBytes,
-  parsePrefix,
-  prefixParts,
-} from '../base/ip.ts';
+import { familyOf, formatPrefix, type IpPrefix, parseAddressBytes, parsePrefix } from '../base/ip.ts';
 import type { RandomSource } from '../base/prng.ts';
+import { overlaps, unfitRange } from '../protocol/mesh-range.ts';
 import { StartError } from './start-error.ts';
 import { HOST_MIN } from './state/addresses.ts';
 import type { Settings } from './state/model.ts';
@@ -18,24 +11,6 @@ import type { Settings } from './state/model.ts';
 export const PREFIX4_DEFAULT = '100.80.0.0/12' as IpPrefix;
 const NETWORK_NAME = 'warren';
 const EPOCH_BYTES = 12;
-
-/** For the network itself, services of the mesh, broadcast, and one node. */
-const HOST_BITS_MIN = 2;
-/** A larger range would take in what belongs to others. */
-const LENGTH_MIN = { 4: 8, 6: 32 } as const;
-
-/** Ranges that mean something else, or that no machine may have. */
-const UNFIT: readonly (readonly [IpPrefix, string])[] = (
-  [
-    ['0.0.0.0/8', 'reserved'],
-    ['127.0.0.0/8', 'loopback'],
-    ['169.254.0.0/16', 'link-local'],
-    ['224.0.0.0/3', 'multicast or reserved'],
-    ['::/8', 'reserved'],
-    ['fe80::/10', 'link-local'],
-    ['ff00::/8', 'multicast'],
-  ] as const
-).map(([prefix, why]) => [prefix as IpPrefix, why] as const);
 
 export interface NetworkRange {
   readonly prefix4: IpPrefix;
@@ -64,16 +39,8 @@ export function parseNetwork(text: string): Partial<NetworkRange> {
 }
 
 function checkPrefix(prefix: IpPrefix): void {
-  const family = familyOf(prefix);
-  const { length } = prefixParts(prefix);
-  if (length > (family === 4 ? 32 : 128) - HOST_BITS_MIN) {
-    throw unusable(prefix, 'it is too small: there must be room for a machine beside the addresses that are kept');
-  }
-  if (length < LENGTH_MIN[family]) {
-    throw unusable(prefix, `it is too large: at most a /${LENGTH_MIN[family]}, or it takes in what others have`);
-  }
-  const unfit = UNFIT.find(([range]) => overlaps(range, prefix));
-  if (unfit !== undefined) throw unusable(prefix, `${unfit[0]} is ${unfit[1]}`);
+  const why = unfitRange(prefix);
+  if (why !== null) throw unusable(prefix, why);
 }
 
 function unusable(text: string, why: string): StartError {
@@ -82,16 +49,6 @@ function unusable(text: string, why: string): StartError {
     why,
     help: `give a private range for each family, as in: --network 10.90.0.0/16,fd12:3456:789a::/48`,
   });
-}
-
-/** Whether one of the two holds the other. */
-export function overlaps(a: IpPrefix, b: IpPrefix): boolean {
-  if (familyOf(a) !== familyOf(b)) return false;
-  const [first, second] = [prefixParts(a), prefixParts(b)];
-  const length = Math.min(first.length, second.length);
-  maskBits(first.bytes, length);
-  maskBits(second.bytes, length);
-  return first.bytes.every((byte, i) => byte === second.bytes[i]);
 }
 
 /** Throws StartError when a network of this machine has some of the same addresses. */

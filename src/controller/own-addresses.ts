@@ -3,7 +3,8 @@
 
 import { networkInterfaces } from 'node:os';
 import { familyOf, type IpAddress, type IpPrefix, parseAddress } from '../base/ip.ts';
-import { type LocalNetwork, localPrefix, overlaps } from './network-range.ts';
+import { overlaps } from '../protocol/mesh-range.ts';
+import { type LocalNetwork, localPrefix } from './network-range.ts';
 
 interface OwnAddress {
   readonly interface: string;

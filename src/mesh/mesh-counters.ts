@@ -17,6 +17,7 @@ export const MESH_COUNTERS = [
   'framesMalformed',
   'probesFailed', // a session was silent when it should have answered: a new attempt
   'peersUnattached', // records that cannot be peers: our own key, a key twice, too many
+  'addressesRefused', // of a peer, outside of the network
 ] as const;
 export type MeshCounter = (typeof MESH_COUNTERS)[number];
 

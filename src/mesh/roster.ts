@@ -5,7 +5,8 @@ import { fromBase64, toHex } from '../base/bytes.ts';
 import type { Instant } from '../base/instant.ts';
 import type { IpPrefix } from '../base/ip.ts';
 import type { Punch } from '../protocol/control.ts';
-import type { NetmapNode } from '../protocol/netmap.ts';
+import { unfitRange } from '../protocol/mesh-range.ts';
+import type { NetmapNode, Network } from '../protocol/netmap.ts';
 import type { NodeId } from '../protocol/values.ts';
 import type { Peer } from '../wireguard/peer.ts';
 import type { Meeting } from './meeting.ts';
@@ -54,9 +55,7 @@ export class Roster {
     for (const change of changes) {
       if (change.kind === 'removed' || change.kind === 'rekeyed') this.#remove(change.before, now);
       else if (change.kind === 'changed' && change.aspects.includes('addresses')) this.#unroute(change.before);
-      else if (change.kind === 'network') {
-        this.#context.usable.setInside([change.network.prefix4, change.network.prefix6]);
-      }
+      else if (change.kind === 'network') this.#setNetwork(change.network);
     }
     for (const change of changes) {
       if (change.kind === 'added' || change.kind === 'rekeyed') this.#add(change.node, now);
@@ -64,6 +63,14 @@ export class Roster {
     }
     this.attachAgain(now);
     if (changes.length > 0) this.#context.outputs.changed();
+  }
+
+  /** In a range that is none, nobody has an address: what the controller says may not take the machine's own traffic. */
+  #setNetwork({ prefix4, prefix6 }: Network): void {
+    const prefixes = [prefix4, prefix6];
+    for (const { node } of this.#byId.values()) this.#unroute(node);
+    this.#context.usable.setInside(prefixes.every((prefix) => unfitRange(prefix) === null) ? prefixes : []);
+    for (const mesh of this.#byId.values()) this.#route(mesh);
   }
 
   #add(node: NetmapNode, now: Instant): void {
@@ -142,7 +149,13 @@ export class Roster {
 
   #route(mesh: MeshPeer): void {
     if (mesh.peer === null) return;
-    for (const prefix of prefixesOf(mesh.node)) this.#context.engine.addAllowedIp(mesh.peer, prefix);
+    const { address4, address6 } = mesh.node;
+    const { usable, engine, counters } = this.#context;
+    if (!usable.isInside(address4) || !usable.isInside(address6)) {
+      counters.count('addressesRefused');
+      return;
+    }
+    for (const prefix of prefixesOf(mesh.node)) engine.addAllowedIp(mesh.peer, prefix);
   }
 
   #unroute(before: NetmapNode): void {

@@ -22,7 +22,7 @@ export class UsableEndpoints {
   #own: ReadonlySet<Endpoint> = new Set();
   #loopback = false;
 
-  /** The mesh's own ranges. */
+  /** The mesh's own ranges; none: what may be inside is not known, so nothing is. */
   setInside(prefixes: readonly IpPrefix[]): void {
     this.#inside = prefixes.map((prefix) => prefixParts(prefix));
   }
@@ -31,6 +31,12 @@ export class UsableEndpoints {
   setOwn(candidates: readonly Candidate[]): void {
     this.#own = new Set(candidates.map(({ endpoint }) => endpoint));
     this.#loopback = candidates.some(({ endpoint }) => isLoopback(bytesOf(endpointParts(endpoint).address)));
+  }
+
+  /** Whether a node of the mesh may have it. */
+  isInside(address: IpAddress): boolean {
+    const bytes = bytesOf(address);
+    return this.#inside.some((prefix) => isWithin(bytes, prefix));
   }
 
   isOwn(endpoint: Endpoint): boolean {

@@ -90,6 +90,7 @@ export const DAEMON_PROBLEM_CODES = [
   'controllerUnreachable',
   'controllerKeyMismatch',
   'prefixCollision',
+  'networkUnfit',
   'ipv6Unavailable',
   'clockOff',
   'tunUnavailable',

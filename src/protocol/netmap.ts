@@ -4,11 +4,13 @@
 
 import { z } from 'zod';
 import {
-  addressSchema,
+  address4Schema,
+  address6Schema,
   candidatesSchema,
   nodeIdSchema,
   nodeNameSchema,
-  prefixSchema,
+  prefix4Schema,
+  prefix6Schema,
   publicKeySchema,
   sequenceSchema,
   tagsSchema,
@@ -20,8 +22,8 @@ export const NETWORK_NAME_LENGTH_MAX = 63;
 export const networkSchema = z.object({
   name: z.string().min(1).max(NETWORK_NAME_LENGTH_MAX),
   /** Every node's addresses are inside; each is one route of every node. */
-  prefix4: prefixSchema,
-  prefix6: prefixSchema,
+  prefix4: prefix4Schema,
+  prefix6: prefix6Schema,
 });
 export type Network = z.output<typeof networkSchema>;
 
@@ -30,8 +32,8 @@ export const netmapNodeSchema = z.object({
   id: nodeIdSchema,
   name: nodeNameSchema,
   publicKey: publicKeySchema,
-  address4: addressSchema,
-  address6: addressSchema,
+  address4: address4Schema,
+  address6: address6Schema,
   tags: tagsSchema,
   candidates: candidatesSchema,
   /** Whether the controller hears from it. Shown to people; never a reason to end a session. */

@@ -6,6 +6,7 @@ import type { Brand } from '../base/brand.ts';
 import {
   type Endpoint,
   endpointParts,
+  familyOf,
   type IpAddress,
   type IpPrefix,
   parseAddress,
@@ -55,7 +56,11 @@ export const nodeNameSchema = z
   .transform((text) => text as NodeName);
 
 export const addressSchema = canonical<IpAddress>(parseAddress, 'address');
+export const address4Schema = addressSchema.refine((text) => familyOf(text) === 4, { error: 'not of IPv4' });
+export const address6Schema = addressSchema.refine((text) => familyOf(text) === 6, { error: 'not of IPv6' });
 export const prefixSchema = canonical<IpPrefix>(parsePrefix, 'prefix');
+export const prefix4Schema = prefixSchema.refine((text) => familyOf(text) === 4, { error: 'not of IPv4' });
+export const prefix6Schema = prefixSchema.refine((text) => familyOf(text) === 6, { error: 'not of IPv6' });
 export const endpointSchema = canonical<Endpoint>(parseEndpoint, 'endpoint');
 
 export const tagSchema = z.string().regex(TAG);

@@ -10,6 +10,7 @@ import type { Pong } from '../../mesh/mesh-engine.ts';
 import type { NetmapChange, SavedNetmap } from '../../mesh/netmap.ts';
 import type { Delta, Snapshot, Welcome } from '../../protocol/control.ts';
 import type { DaemonState, Problem } from '../../protocol/local-api.ts';
+import { isInRange, unfitRange } from '../../protocol/mesh-range.ts';
 import type { Network } from '../../protocol/netmap.ts';
 import type { Candidate, NodeId, PublicKeyText } from '../../protocol/values.ts';
 import type { Log } from '../log.ts';
@@ -21,7 +22,7 @@ import { InterfaceSetup, type WantedConfiguration } from './interface-setup.ts';
 import { isWorthKeeping, returned } from './netmap-changes.ts';
 import { ObservedAddresses } from './observed-addresses.ts';
 import { ProblemError } from './problem-error.ts';
-import { CLOCK_OFF_MS, clockOff, connectionProblem, fromControl, ipv6Unavailable } from './problems.ts';
+import { CLOCK_OFF_MS, clockOff, connectionProblem, fromControl, ipv6Unavailable, networkUnfit } from './problems.ts';
 import { peersWithSession, RecentPeers } from './recent-peers.ts';
 import { type CreatePlane, type EngineParts, Tunnel } from './tunnel.ts';
 
@@ -170,7 +171,7 @@ export class MeshNode {
   get problem(): Problem | null {
     const { problem } = this.#control.status();
     if (problem !== null) return fromControl(problem);
-    return this.#tunnelProblem ?? this.#setup.problem ?? this.#keyMismatch();
+    return this.#tunnelProblem ?? this.#unfit() ?? this.#setup.problem ?? this.#keyMismatch();
   }
 
   /** Why there is no connection to the controller; no hindrance for a node that has a netmap. */
@@ -427,8 +428,24 @@ export class MeshNode {
 
   #wanted(): WantedConfiguration {
     const { self, network } = this.mesh.netmap;
-    if (self === null || network === null || this.#lockedOut) return { addresses: [], prefixes: [] };
+    if (self === null || network === null || this.#lockedOut || this.#unfit() !== null) {
+      return { addresses: [], prefixes: [] };
+    }
     return { addresses: [self.address4, self.address6], prefixes: prefixesOf(network) };
+  }
+
+  /** What the controller may not have us do, whoever runs it. */
+  #unfit(): Problem | null {
+    const { self, network } = this.mesh.netmap;
+    if (self === null || network === null) return null;
+    for (const [prefix, address] of [
+      [network.prefix4, self.address4],
+      [network.prefix6, self.address6],
+    ] as const) {
+      const why = unfitRange(prefix) ?? (isInRange(prefix, address) ? null : `our address ${address} is not in it`);
+      if (why !== null) return networkUnfit(prefix, why);
+    }
+    return null;
   }
 
   /** Not while there is no device to do it to. */

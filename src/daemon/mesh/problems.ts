@@ -76,6 +76,15 @@ export function collisionProblem(collision: Collision): Problem {
   };
 }
 
+export function networkUnfit(prefix: string, why: string): Problem {
+  return {
+    code: 'networkUnfit',
+    message: `the controller says that the network is ${prefix}, which cannot be`,
+    why: `${why}; nothing was changed here`,
+    help: 'ask whoever runs the controller; warren logout takes this machine out of its network',
+  };
+}
+
 export function clockOff(skewMs: number): Problem {
   const minutes = Math.round(Math.abs(skewMs) / 60_000);
   return {

@@ -10,7 +10,6 @@ import { Prng } from '../../../src/base/prng.ts';
 import { listenError, parseListen, publicUrl, readCertificate, showListen } from '../../../src/controller/listener.ts';
 import {
   firstSettings,
-  overlaps,
   PREFIX4_DEFAULT,
   parseNetwork,
   randomUla,
@@ -19,6 +18,7 @@ import {
 import { canonicalAddress, clientAddress, sourceOf } from '../../../src/controller/server/remote-address.ts';
 import { StartError } from '../../../src/controller/start-error.ts';
 import { addressesOf, hostMax } from '../../../src/controller/state/addresses.ts';
+import { overlaps } from '../../../src/protocol/mesh-range.ts';
 import { prefixSchema } from '../../../src/protocol/values.ts';
 
 const prefix = (text: string): IpPrefix => text as IpPrefix;

@@ -234,6 +234,25 @@ describe('what is in the way', () => {
     expect(world.status()).toMatchObject({ state: 'failed', problem: { code: 'prefixCollision' } });
   });
 
+  it.each([
+    ['all of IPv4', { prefix4: '0.0.0.0/0' }, {}, '0.0.0.0/0'],
+    ['half of it', { prefix4: '128.0.0.0/1' }, {}, '128.0.0.0/1'],
+    ['the loopback', { prefix4: '127.0.0.0/8' }, {}, '127.0.0.0/8'],
+    ["the world's IPv6", { prefix6: '2000::/3' }, {}, '2000::/3'],
+    ["somebody else's address", {}, { address4: '198.51.100.53' }, '198.51.100.53'],
+  ])('a controller that says the network is %s changes nothing here', async (_what, range, ours, named) => {
+    const upping = new Upping(world.host, { joinLink: joinLink() });
+    await until(() => world.controls.length > 0 && world.control.started !== null);
+    const network = { ...NETWORK, ...(range as { readonly prefix4: IpPrefix }) };
+    world.control.admit({ ...self, ...(ours as { readonly address4: IpAddress }) }, [], network);
+    await upping.done;
+    const problem = problemOf(upping.last);
+    expect(problem).toMatchObject({ code: 'networkUnfit', help: expect.stringContaining('logout') });
+    expect(JSON.stringify(problem)).toContain(named);
+    expect(world.network.configurations).toBe(0);
+    expect(world.network.own.get('warren0')).toMatchObject({ addresses: [], routes: [] });
+  });
+
   it('a range that is free again is taken without anybody asking', async () => {
     world.network.otherRoutes = [{ prefix: '100.64.0.0/16' as IpPrefix, ifname: 'tun7', ifindex: 7, gateway: null }];
     const upping = new Upping(world.host, { joinLink: joinLink() });

@@ -1,10 +1,11 @@
 // What an update does to a live peer: docs/mesh.md, the table, row by row, and the moments that are awkward for it.
 
 import { describe, expect, test } from 'vitest';
+import { fromBase64, toHex } from '../../../src/base/bytes.ts';
 import { NEVER } from '../../../src/base/instant.ts';
-import type { Endpoint, IpAddress } from '../../../src/base/ip.ts';
+import type { Endpoint, IpAddress, IpPrefix } from '../../../src/base/ip.ts';
 import type { NodeName } from '../../../src/protocol/values.ts';
-import { connectedMeshPair, MeshWorld, meshPair, NETWORK } from './mesh-world.ts';
+import { connectedMeshPair, type MeshNode, MeshWorld, meshPair, NETWORK } from './mesh-world.ts';
 import { nodeRecord } from './node-record.ts';
 
 describe('a peer that is added', () => {
@@ -341,5 +342,39 @@ describe('a large network', () => {
     world.run(100);
     expect(world.log.some(({ to }) => to === inside.endpoint)).toBe(false);
     expect(bob.sequencesFrom(alice)).toEqual([1]);
+  });
+});
+
+function allowedIps(at: MeshNode, of: MeshNode): string[] {
+  const key = toHex(fromBase64(of.record().publicKey, 32) as Uint8Array);
+  const peer = at.mesh.engine.peer(key);
+  return peer === undefined ? [] : [...at.mesh.engine.allowedIpsOf(peer)];
+}
+
+describe('addresses that a controller may not give', () => {
+  test('no peer gets packets for, or may send from, an address outside of the network', () => {
+    const { alice, bob } = connectedMeshPair();
+    for (const edit of [{ address4: '192.168.1.1' }, { address6: '2001:db8::1' }, { address4: '127.0.0.1' }]) {
+      const node = { ...bob.record(), ...(edit as { readonly address4: IpAddress }) };
+      alice.delta({ op: 'put', node });
+      expect(allowedIps(alice, bob)).toEqual([]);
+    }
+    expect(alice.mesh.counters.counts.addressesRefused).toBe(3);
+    alice.delta({ op: 'put', node: bob.record() });
+    expect(allowedIps(alice, bob)).toEqual([`${bob.record().address4}/32`, `${bob.record().address6}/128`]);
+  });
+
+  test.each([
+    ['everything', '0.0.0.0/0', 'fd77::/64'],
+    ['half of it', '128.0.0.0/1', 'fd77::/64'],
+    ['the loopback', '127.0.0.0/8', 'fd77::/64'],
+    ['most of IPv6', '100.64.0.0/10', '2000::/3'],
+  ])('%s is no network, and nobody in it has an address', (_what, prefix4, prefix6) => {
+    const { alice, bob } = connectedMeshPair();
+    const network = { ...NETWORK, prefix4: prefix4 as IpPrefix, prefix6: prefix6 as IpPrefix };
+    alice.delta({ op: 'network', network });
+    expect(allowedIps(alice, bob)).toEqual([]);
+    alice.delta({ op: 'network', network: NETWORK });
+    expect(allowedIps(alice, bob)).toHaveLength(2);
   });
 });
