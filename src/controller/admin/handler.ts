@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { z } from 'zod';
 import type { ApiError, Health } from '../../protocol/admin-api.ts';
 import { ADMIN_PREFIX } from '../../protocol/paths.ts';
+import { clientAddress } from '../server/remote-address.ts';
 import { ApiFailure, apiFailure } from './api-failure.ts';
 import { Authenticator } from './authenticator.ts';
 import type { AdminDeps } from './deps.ts';
@@ -113,9 +114,13 @@ class Exchange {
 
   #identify(authenticator: Authenticator, route: Route): Requester {
     if (this.#door === 'socket') return { actor: { name: 'socket', source: 'local' }, scopes: null };
-    const source = this.#request.socket.remoteAddress ?? 'unknown';
+    // Behind a proxy on this machine all come from the loopback, and one that guesses tokens would lock out the others.
+    const { headers, socket } = this.#request;
+    const forwarded = headers['x-forwarded-for'];
+    const source =
+      clientAddress(socket.remoteAddress, Array.isArray(forwarded) ? forwarded.at(-1) : forwarded) ?? 'unknown';
     if (route.access === 'public') return { actor: { name: 'public', source }, scopes: [] };
-    const token = authenticator.authenticate(this.#request.headers.authorization, source);
+    const token = authenticator.authenticate(headers.authorization, source);
     return { actor: { name: `token ${token.id}`, source }, scopes: token.scopes };
   }
 

@@ -168,6 +168,23 @@ describe('limits', () => {
     expect((await ask(doors.port, { path: `${API}/controller`, token: one.secret })).status).toBe(200);
   });
 
+  it('count the client that a proxy on this machine speaks for, and the audit names it', async () => {
+    const { world: w, doors } = await world();
+    const { secret } = await w.token('keys:write');
+    const from = (address: string, token: string, method: 'GET' | 'POST' = 'GET') =>
+      ask(doors.port, {
+        method,
+        path: `${API}/keys`,
+        token,
+        headers: { 'x-forwarded-for': `192.0.2.99, ${address}` },
+        ...(method === 'POST' ? { body: {} } : {}),
+      });
+    for (let i = 0; i < FAILED_ATTEMPTS.burst; i++) await from('203.0.113.9', `wrong${i}`);
+    expect((await from('203.0.113.9', secret)).status).toBe(429);
+    expect((await from('203.0.113.10', secret, 'POST')).status).toBe(201);
+    expect(w.auditRecords.at(-1)).toMatchObject({ action: 'keys.create', source: '203.0.113.10' });
+  });
+
   it('keep a table of limited size, and forget who was quiet longest', () => {
     const at = (ms: number) => ms as Instant;
     const table = new RateTable({ burst: 1, perSecond: 1, keysMax: 3 });
