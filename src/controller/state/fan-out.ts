@@ -26,6 +26,8 @@ export class FanOut {
   #wanted = false;
   /** Not before. */
   #nextAt: Instant = UNSET;
+  /** Where the log ended at the last round. */
+  #toldUpTo = 0;
 
   constructor(
     state: DurableState,
@@ -41,6 +43,7 @@ export class FanOut {
     this.#limits = limits;
     this.#counters = counters;
     this.#outbox = outbox;
+    this.#toldUpTo = state.seq;
   }
 
   /** Somebody may be behind. */
@@ -56,7 +59,8 @@ export class FanOut {
   run(now: Instant): void {
     if (!this.#wanted || now < this.#nextAt) return;
     this.#wanted = false;
-    this.#nextAt = (now + this.#intervalMs()) as Instant;
+    this.#nextAt = (now + this.#intervalMs(this.#state.seq - this.#toldUpTo)) as Instant;
+    this.#toldUpTo = this.#state.seq;
     this.#counters.fanOuts++;
     for (const conn of this.#connections.all()) this.advance(conn);
   }
@@ -81,10 +85,12 @@ export class FanOut {
     return this.#state.seq - cursor <= Math.max(this.#limits.deltaOpsMax, this.#state.nodeCount);
   }
 
-  #intervalMs(): number {
-    const { fanOutCostMs, fanOutAtOnceMs, fanOutIntervalMaxMs } = this.#limits;
+  /** `ops`: how many the round before it tells. */
+  #intervalMs(ops: number): number {
+    const { fanOutCostMs, fanOutAtOnceMs, fanOutIntervalMaxMs, fanOutBulkOps } = this.#limits;
     const cost = this.#connections.joinedCount * fanOutCostMs;
-    return cost < fanOutAtOnceMs ? 0 : Math.min(cost, fanOutIntervalMaxMs);
+    if (cost < fanOutAtOnceMs) return 0;
+    return Math.min(cost, fanOutIntervalMaxMs) * (ops < fanOutBulkOps ? 1 : 2);
   }
 
   #deltaFrom(from: number): SharedMessage {

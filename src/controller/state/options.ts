@@ -29,12 +29,14 @@ export interface CoreLimits {
   readonly pingIntervalMs: number;
   /**
    * Two rounds of netmap traffic are at least connections × this apart, when that is more than `fanOutAtOnceMs` … So no
-   * more than 1 / fanOutCostMs messages a millisecond are made, and what a message costs the server is below it.
+   * more than 1 / fanOutCostMs messages a millisecond are made; a message costs the server about a third of it.
    */
   readonly fanOutCostMs: number;
   readonly fanOutAtOnceMs: number;
   /** … and never further apart than this. */
   readonly fanOutIntervalMaxMs: number;
+  /** After a round with at least so many operations (a crowd joins, or returns) the next is twice as far away. */
+  readonly fanOutBulkOps: number;
   /** Operations in memory: a cursor that is older is sent a snapshot. */
   readonly loggedOpsMax: number;
   /** A delta of more operations than this, and than there are nodes, is not made: a snapshot is smaller. */
@@ -63,6 +65,9 @@ export interface CoreLimits {
   readonly authFailureIntervalMs: number;
   readonly punchBurst: number;
   readonly punchIntervalMs: number;
+  /** The same of one node, whomever they are for, but for replies to a punch of the last interval. */
+  readonly punchesOfNodeBurst: number;
+  readonly punchesOfNodeIntervalMs: number;
   readonly candidatesBurst: number;
   readonly candidatesIntervalMs: number;
   /** Registers (the first, and resyncs) and changes of the key on one connection. */
@@ -83,9 +88,10 @@ export const DEFAULT_LIMITS: CoreLimits = {
   ephemeralMs: 300_000,
   registerTimeoutMs: 30_000,
   pingIntervalMs: 20_000,
-  fanOutCostMs: 0.25,
-  fanOutAtOnceMs: 25,
+  fanOutCostMs: 0.12,
+  fanOutAtOnceMs: 12,
   fanOutIntervalMaxMs: 1_200,
+  fanOutBulkOps: 32,
   loggedOpsMax: LOGGED_OPS_MAX,
   deltaOpsMax: 10_000,
   deltasCachedMax: 16,
@@ -103,6 +109,8 @@ export const DEFAULT_LIMITS: CoreLimits = {
   authFailureIntervalMs: 6_000,
   punchBurst: 5,
   punchIntervalMs: 1_000,
+  punchesOfNodeBurst: 512,
+  punchesOfNodeIntervalMs: 50,
   candidatesBurst: 10,
   candidatesIntervalMs: 1_000,
   registerBurst: 5,

@@ -1,8 +1,10 @@
-// Punches: passed on at once, without being stored, between two nodes of the netmap. Limited for each pair and direction;
-// what is over the limit is counted and dropped, for the next attempt brings another.
+// Punches: passed on at once, without being stored, between two nodes of the netmap. Limited for each pair and direction, and
+// for each sender: every one of them has another node send datagrams to addresses that the sender chooses. Replies to what was
+// asked a moment ago are the asking node's. What is over a limit is counted and dropped, for the next attempt brings another.
 
 import type { Instant } from '../../base/instant.ts';
 import type { PunchRequest } from '../../protocol/control.ts';
+import type { NodeId } from '../../protocol/values.ts';
 import { sharedCandidates } from './candidates.ts';
 import type { Connection, Connections } from './connections.ts';
 import type { Counters } from './counters.ts';
@@ -19,6 +21,7 @@ export class Punches {
   readonly #outbox: Outbox;
   readonly #counters: Counters;
   readonly #pairs: RateTable<string>;
+  readonly #senders: RateTable<NodeId>;
 
   constructor(
     state: StateView,
@@ -34,6 +37,10 @@ export class Punches {
     this.#outbox = outbox;
     this.#counters = counters;
     this.#pairs = new RateTable({ burst: limits.punchBurst, intervalMs: limits.punchIntervalMs }, limits.ratesMax);
+    this.#senders = new RateTable(
+      { burst: limits.punchesOfNodeBurst, intervalMs: limits.punchesOfNodeIntervalMs },
+      limits.ratesMax,
+    );
   }
 
   pass(from: Connection, request: PunchRequest, now: Instant): void {
@@ -43,10 +50,13 @@ export class Punches {
       this.#counters.punchesUnroutable++;
       return;
     }
-    if (!this.#pairs.take(`${nodeId}>${request.to}`, now)) {
+    const asked = request.reply && this.#pairs.isWarm(`${request.to}>${nodeId}`, now);
+    const limited = !asked && this.#senders.waitMs(nodeId, now) > 0;
+    if (limited || !this.#pairs.take(`${nodeId}>${request.to}`, now)) {
       this.#counters.punchesLimited++;
       return;
     }
+    if (!asked) this.#senders.spend(nodeId, now);
     // It may be of a node that the target has not been told of yet.
     this.#fanOut.advance(target);
     const { txid, reply } = request;

@@ -39,6 +39,11 @@ export class RateTable<K> {
     return full === undefined ? 0 : rateWaitMs(this.#rate, full, now);
   }
 
+  /** Whether something was spent that is not earned back yet. */
+  isWarm(key: K, now: Instant): boolean {
+    return (this.#full.get(key) ?? now) > now;
+  }
+
   spend(key: K, now: Instant): void {
     const full = rateSpent(this.#rate, this.#full.get(key) ?? now, now);
     this.#full.delete(key);

@@ -153,6 +153,25 @@ describe('punches', () => {
     expect(b.of('punch')).toHaveLength(7);
   });
 
+  test('of one node have a limit, whomever they are for; replies that were asked for do not count', () => {
+    const lab = new Lab({ limits: { punchesOfNodeBurst: 3, punchesOfNodeIntervalMs: 100 } });
+    const [from, ...others] = [1, 2, 3, 4, 5, 6].map((number) => lab.join(number)) as [Client, ...Client[]];
+    const passed = () => others.reduce((sum, other) => sum + other.of('punch').length, 0);
+    for (let to = 2; to <= 6; to++) from.send(punch(to));
+    expect(passed()).toBe(3);
+    expect(lab.core.counters.punchesLimited).toBe(2);
+    // Nobody has asked for this one.
+    from.send({ ...punch(6), reply: true });
+    expect(passed()).toBe(3);
+    for (const other of others) other.send(punch(1));
+    for (let to = 2; to <= 6; to++) from.send({ ...punch(to), reply: true });
+    expect(passed()).toBe(8);
+    lab.advance(100);
+    from.send(punch(6));
+    from.send(punch(5));
+    expect(passed()).toBe(9);
+  });
+
   test('for a node that does not read are dropped, and it is not closed for them', () => {
     const lab = new Lab({ limits: { punchesQueuedMax: 3 } });
     const to = lab.join(1);
