@@ -12,6 +12,9 @@ import {
 } from '../base/ip.ts';
 import { CANDIDATES_MAX, type Candidate } from '../protocol/values.ts';
 
+/** Ports of one address that are tried for one peer: enough for a NAT and its mappings, too few to be a burst at a third party. */
+export const PORTS_OF_ADDRESS_MAX = 4;
+
 interface Prefix {
   readonly bytes: Uint8Array;
   readonly length: number;
@@ -55,15 +58,20 @@ export class UsableEndpoints {
     return candidates.find(({ endpoint }) => this.isUsable(endpoint))?.endpoint ?? null;
   }
 
-  /** Usable ones of the lists, in order, each endpoint once, at most CANDIDATES_MAX. */
+  /** Usable ones of the lists, in order, each endpoint once, at most CANDIDATES_MAX and PORTS_OF_ADDRESS_MAX. */
   choose(...lists: readonly (readonly Candidate[])[]): Candidate[] {
     const seen = new Set<Endpoint>();
+    const ports = new Map<IpAddress, number>();
     const chosen: Candidate[] = [];
     for (const list of lists) {
       for (const candidate of list) {
         if (chosen.length >= CANDIDATES_MAX) return chosen;
         if (seen.has(candidate.endpoint) || !this.isUsable(candidate.endpoint)) continue;
         seen.add(candidate.endpoint);
+        const { address } = endpointParts(candidate.endpoint);
+        const known = ports.get(address) ?? 0;
+        if (known >= PORTS_OF_ADDRESS_MAX) continue;
+        ports.set(address, known + 1);
         chosen.push(candidate);
       }
     }

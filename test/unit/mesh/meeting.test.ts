@@ -321,3 +321,24 @@ describe('a session that works', () => {
     );
   });
 });
+
+describe('candidates that lead to somebody else', () => {
+  test('of one address get four datagrams for a punch, however many ports are named', () => {
+    const { world, alice, bob } = meshPair();
+    const victim = Array.from({ length: 16 }, (_, i) => ({
+      kind: 'host' as const,
+      endpoint: `203.0.113.99:${1000 + i}` as Endpoint,
+    }));
+    bob.act((mesh, now) =>
+      mesh.handlePunch({ type: 'punch', from: alice.id, txid: 1, reply: false, candidates: victim }, now),
+    );
+    world.run(1_000);
+    expect(world.log.filter(({ to }) => to.startsWith('203.0.113.99:')).map(({ kind }) => kind)).toEqual(
+      Array.from({ length: 4 }, () => 'indication'),
+    );
+    bob.send(alice, 1);
+    world.run(50);
+    const initiations = world.log.filter(({ to, kind }) => to.startsWith('203.0.113.99:') && kind === 'initiation');
+    expect(initiations.length).toBeLessThanOrEqual(4);
+  });
+});
