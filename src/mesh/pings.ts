@@ -161,7 +161,8 @@ export class Pings {
     counters.count('pongsMatched');
     const state = pingsOf(mesh, receivedAt);
     const { observed } = pong;
-    if (observed !== null && observed !== state.observed) {
+    // What would not be taken of others as a way to them is no way to us either.
+    if (observed !== null && observed !== state.observed && this.#context.usable.isUsable(observed)) {
       state.observed = observed;
       outputs.observed({ id, endpoint: observed });
     }

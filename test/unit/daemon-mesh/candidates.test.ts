@@ -80,13 +80,14 @@ describe('a prefix', () => {
 });
 
 describe('addresses that peers have seen', () => {
-  const saw = (seen: ObservedAddresses, endpoint: string): boolean =>
-    seen.saw({ id: 1 as never, endpoint: endpoint as never });
+  const saw = (seen: ObservedAddresses, id: number, endpoint: string): boolean =>
+    seen.saw({ id: id as never, endpoint: endpoint as never });
+  const told = (seen: ObservedAddresses): string[] => seen.addTo([]).map(({ endpoint }) => endpoint);
 
   it('are added when they are none of ours, the newest four, in an order of their own', () => {
     const seen = new ObservedAddresses();
-    for (const last of [5, 4, 3, 2, 1]) expect(saw(seen, `198.51.100.${last}:1`)).toBe(true);
-    expect(saw(seen, '198.51.100.4:1')).toBe(false);
+    for (const last of [5, 4, 3, 2, 1]) expect(saw(seen, last, `198.51.100.${last}:1`)).toBe(true);
+    expect(saw(seen, 4, '198.51.100.4:1')).toBe(false);
     const host = { kind: 'host', endpoint: '198.51.100.2:1' as never } as const;
     expect(seen.addTo([host])).toEqual([
       host,
@@ -96,10 +97,25 @@ describe('addresses that peers have seen', () => {
     ]);
   });
 
+  it('that one peer makes up, each time another, leave those that the others saw', () => {
+    const seen = new ObservedAddresses();
+    for (const honest of [1, 2, 3]) saw(seen, honest, '198.51.100.7:4000');
+    for (let i = 1; i <= 50; i++) saw(seen, 9, `203.0.113.${i}:53`);
+    expect(told(seen)).toEqual(['198.51.100.7:4000', '203.0.113.50:53']);
+  });
+
+  it('that many say come before what a few make up', () => {
+    const seen = new ObservedAddresses();
+    for (const honest of [1, 2, 3]) saw(seen, honest, '198.51.100.7:4000');
+    for (let i = 10; i < 16; i++) saw(seen, i, `203.0.113.${i}:53`);
+    expect(told(seen)).toContain('198.51.100.7:4000');
+    expect(told(seen)).toHaveLength(4);
+  });
+
   it('are forgotten with the network that they were true of, and never name a zone', () => {
     const seen = new ObservedAddresses();
-    expect(saw(seen, '[fe80::1%3]:1')).toBe(false);
-    saw(seen, '198.51.100.1:1');
+    expect(saw(seen, 1, '[fe80::1%3]:1')).toBe(false);
+    saw(seen, 1, '198.51.100.1:1');
     seen.clear();
     expect(seen.addTo([])).toEqual([]);
   });

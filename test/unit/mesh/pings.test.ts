@@ -1,8 +1,9 @@
 // Pings inside the tunnel: the time they take, the sessions they begin, what they tell about addresses, and their limits.
 
 import { describe, expect, test } from 'vitest';
+import { fromBase64, toHex } from '../../../src/base/bytes.ts';
 import { NEVER } from '../../../src/base/instant.ts';
-import type { Endpoint } from '../../../src/base/ip.ts';
+import { addressBytes, type Endpoint, type IpAddress } from '../../../src/base/ip.ts';
 import { encodePong, FRAME_BYTES_MAX } from '../../../src/mesh/frames.ts';
 import { PINGS_IN_FLIGHT_MAX, PINGS_WAITING_MAX, PONGS_BURST } from '../../../src/mesh/pings.ts';
 import type { NodeId } from '../../../src/protocol/values.ts';
@@ -88,6 +89,24 @@ describe('a ping', () => {
     expect(alice.mesh.nextDeadline()).toBe(NEVER);
     expect(bob.mesh.nextDeadline()).toBe(NEVER);
   });
+});
+
+describe('a peer that lies about where it sees us', () => {
+  test.each(['127.0.0.1', '224.0.0.1', '255.255.255.255', '0.0.0.0', '100.64.0.9', 'fd77::9', 'ff02::1', 'fe80::1'])(
+    'cannot make %s an address of ours',
+    (address) => {
+      const { world, alice, bob } = connectedMeshPair();
+      const txid = ping(alice, bob);
+      const pong = encodePong(txid, addressBytes(address as IpAddress), 4000);
+      const key = toHex(fromBase64(alice.record().publicKey, 32) as Uint8Array);
+      const peer = bob.mesh.engine.peer(key);
+      if (peer === undefined) throw new Error('they know each other');
+      bob.act((_mesh, now) => bob.plane.sendFrame(peer.slot, pong, now));
+      world.run(100);
+      expect(alice.mesh.counters.counts.pongsMatched).toBe(1);
+      expect(alice.seen).toEqual([]);
+    },
+  );
 });
 
 describe('limits', () => {
