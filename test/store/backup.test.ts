@@ -196,7 +196,9 @@ describe('restoring', () => {
       const there = await read(target);
       expect(there.key).toEqual(original.key);
       expect(there.state).toEqual({ ...original.state, settings: restored.settings });
-      expect({ ...restored.settings, epoch: '' }).toEqual({ ...original.state.settings, epoch: '' });
+      const { nextNodeId } = original.state.settings;
+      expect({ ...restored.settings, epoch: '', nextNodeId }).toEqual({ ...original.state.settings, epoch: '' });
+      expect(restored.settings.nextNodeId).toBeGreaterThan(nextNodeId + 10_000);
       expect(epochSchema.parse(restored.settings.epoch)).toBe(restored.settings.epoch);
       expect(restored).toMatchObject({ nodes: original.state.nodes.length, replaced: null });
       epochs.add(restored.settings.epoch);

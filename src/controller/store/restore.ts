@@ -26,6 +26,8 @@ import { messageOf, StoreError } from './store-error.ts';
 import { PRIVATE_KEY_BYTES } from './store-faults.ts';
 
 const EPOCH_BYTES = 12;
+/** Ids that nodes may have been given since the backup: they are not given to others now. */
+const GIVEN_SINCE_MAX = 65_536;
 
 export interface RestoreOptions {
   /** Replace a database that is there. */
@@ -98,8 +100,10 @@ async function prepare(source: string, prepared: string): Promise<{ settings: Se
     checkIntegrity(database, source);
     const { settings, nodes } = await checkContent(database, source);
     const epoch = randomBytes(EPOCH_BYTES).toString('base64url');
-    database.connection.prepare('update settings set epoch = ? where id = 1').run(epoch);
-    restored = { settings: { ...settings, epoch }, nodes };
+    // Those who joined after the backup are unknown here, but keep their numbers until they hear of it.
+    const nextNodeId = settings.nextNodeId + GIVEN_SINCE_MAX;
+    database.connection.prepare('update settings set epoch = ?, next_node_id = ? where id = 1').run(epoch, nextNodeId);
+    restored = { settings: { ...settings, epoch, nextNodeId }, nodes };
   } finally {
     database.connection.close();
   }
