@@ -73,6 +73,9 @@ export interface CoreLimits {
   /** Registers (the first, and resyncs) and changes of the key on one connection. */
   readonly registerBurst: number;
   readonly registerIntervalMs: number;
+  /** Registers of one node, on however many connections: each may be answered with the whole netmap. */
+  readonly nodeRegisterBurst: number;
+  readonly nodeRegisterIntervalMs: number;
   /** Entries of each of the tables of rates. */
   readonly ratesMax: number;
   /** Keys of removed nodes that are told so when they come back; others are told that they are unregistered. */
@@ -115,6 +118,8 @@ export const DEFAULT_LIMITS: CoreLimits = {
   candidatesIntervalMs: 1_000,
   registerBurst: 5,
   registerIntervalMs: 5_000,
+  nodeRegisterBurst: 30,
+  nodeRegisterIntervalMs: 2_000,
   ratesMax: 65_536,
   removedKeysMax: 4_096,
   tokenUsedIntervalMs: 60_000,

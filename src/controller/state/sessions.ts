@@ -22,7 +22,7 @@ import type { CoreLimits, CoreOptions } from './options.ts';
 import type { Outbox } from './outbox.ts';
 import type { Clock } from './outputs.ts';
 import { Punches } from './punches.ts';
-import { rateSpent, rateWaitMs } from './rates.ts';
+import { RateTable, rateSpent, rateWaitMs } from './rates.ts';
 import { Schedule } from './schedule.ts';
 import { isExpired, netmapNodeOf } from './state-view.ts';
 
@@ -46,12 +46,15 @@ export class Sessions {
   /** Connections that have not registered yet, and those whose candidates are held back. */
   readonly #silent = new Schedule<ConnectionId>();
   readonly #held = new Schedule<ConnectionId>();
+  readonly #registers: RateTable<NodeId>;
 
   constructor(shop: Workshop) {
     const { state, log, outbox, limits, counters } = shop;
     this.#shop = shop;
     this.fanOut = new FanOut(state, log, this.connections, limits, counters, outbox);
     this.#punches = new Punches(state, this.connections, this.fanOut, outbox, limits, counters);
+    const { nodeRegisterBurst, nodeRegisterIntervalMs, ratesMax } = limits;
+    this.#registers = new RateTable({ burst: nodeRegisterBurst, intervalMs: nodeRegisterIntervalMs }, ratesMax);
   }
 
   // — from the transport —
@@ -207,7 +210,7 @@ export class Sessions {
       this.refuse(conn, 'versionTooOld', now);
       return;
     }
-    if (this.#isTooEarly(conn, now)) return;
+    if (this.#isTooEarly(conn, now) || this.#comesBackTooOften(conn, now)) return;
     if (conn.phase !== 'new') this.#shop.counters.resyncs++;
     conn.resume = message.resume;
     conn.listenPort = message.listenPort;
@@ -222,6 +225,14 @@ export class Sessions {
     if (waitMs > 0) this.refuse(conn, 'rateLimited', now, waitMs);
     else conn.registersFull = rateSpent({ burst, intervalMs }, conn.registersFull, now);
     return waitMs > 0;
+  }
+
+  /** A limit of each connection is none for who makes another one. Held by its key, which is proven. */
+  #comesBackTooOften(conn: Connection, now: Instant): boolean {
+    const id = conn.nodeId ?? this.#shop.state.nodeByKey(conn.publicKey)?.id;
+    if (id === undefined || this.#registers.take(id, now)) return false;
+    this.refuse(conn, 'rateLimited', now, this.#registers.waitMs(id, now));
+    return true;
   }
 
   /** What comes too often is held back, and only the newest of it. */

@@ -214,6 +214,24 @@ describe('a known node', () => {
     expect(lab.core.connectedCount).toBe(1);
   });
 
+  test('comes back so often at most, on however many connections, and no other node is held up by it', () => {
+    const lab = new Lab({ limits: { nodeRegisterBurst: 4, nodeRegisterIntervalMs: 1_000 } });
+    lab.join(1);
+    lab.join(2).disconnect();
+    const back = () => lab.connect(key(1)).register({ resume: null });
+    for (let i = 0; i < 4; i++) expect(back().of('snapshot')).toHaveLength(1);
+    const before = lab.core.counters.snapshotsSent;
+    for (let i = 0; i < 50; i++) {
+      const refused = back();
+      expect(refused.last('error')).toMatchObject({ code: 'rateLimited', retryAfterMs: 1_000 });
+      refused.disconnect();
+    }
+    expect(lab.core.counters.snapshotsSent).toBe(before);
+    expect(lab.connect(key(2)).register().of('welcome')).toHaveLength(1);
+    lab.advance(1_000);
+    expect(back().of('welcome')).toHaveLength(1);
+  });
+
   test('uses up no auth key that it brings', () => {
     const lab = new Lab();
     lab.join(1).disconnect();
