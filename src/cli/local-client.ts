@@ -3,6 +3,7 @@
 // machine and the answers are shown, not obeyed.
 
 import { type IncomingMessage, request } from 'node:http';
+import { printable } from '../base/printable.ts';
 import type { Failure, Problem } from '../protocol/local-api.ts';
 import { SOCKET_PATH_DEFAULT } from '../protocol/paths.ts';
 import { type CliIo, EXIT_FAILED } from './command.ts';
@@ -189,15 +190,11 @@ export function tellProblem(io: CliIo, command: string, problem: LocalProblem, j
   return EXIT_FAILED;
 }
 
+/** Some of the text is the controller's: it must not move the cursor or pass for another line. */
 export function problemText(problem: LocalProblem): string {
   const why = problem.why === null ? '' : `  why: ${printable(problem.why)}\n`;
   const help = problem.help === null ? '' : `  do:  ${printable(problem.help)}\n`;
   return `${printable(problem.message)}\n${why}${help}`;
-}
-
-/** Some of the text is the controller's: it must not move the cursor or pass for another line. */
-export function printable(text: string): string {
-  return text.replaceAll(/\p{Cc}+/gu, ' ');
 }
 
 /** Runs `work`; a LocalError is told and gives exit code 1. */

@@ -1,6 +1,8 @@
 // Aligned columns for people, two spaces between them, no lines. Cells hold what others have chosen (names, descriptions):
 // control characters are taken out, so that no cell can move the cursor or pass for a row.
 
+import { printable } from '../base/printable.ts';
+
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const clean = [header, ...rows].map((row) => row.map(printable));
   const widths = header.map((_, column) => clean.reduce((width, row) => Math.max(width, lengthOf(row[column])), 0));
@@ -17,10 +19,6 @@ export function table(header: readonly string[], rows: readonly (readonly string
 export function fields(pairs: readonly (readonly [string, string])[]): string {
   const width = Math.max(...pairs.map(([name]) => name.length)) + 2;
   return pairs.map(([name, value]) => `${`${name}:`.padEnd(width)}${printable(value)}\n`).join('');
-}
-
-function printable(text: string): string {
-  return text.replaceAll(/\p{Cc}+/gu, ' ');
 }
 
 /** In code points. */

@@ -12,6 +12,7 @@ import {
   publicKeySchema,
   sequenceSchema,
   wallTimeSchema,
+  wordsSchema,
 } from './values.ts';
 
 /** Prologue of the Noise handshake of this channel. */
@@ -23,6 +24,8 @@ export const NODE_MESSAGE_BYTES_MAX = 65_536;
 export const CONTROLLER_MESSAGE_BYTES_MAX = 64 * 1024 * 1024;
 
 const SOFTWARE_LENGTH_MAX = 64;
+/** Of what a person is told. */
+const TEXT_LENGTH_MAX = 1024;
 
 // — node → controller —
 
@@ -33,8 +36,8 @@ const SOFTWARE_LENGTH_MAX = 64;
 export const registerSchema = z.object({
   type: z.literal('register'),
   version: z.int().min(1),
-  software: z.string().max(SOFTWARE_LENGTH_MAX),
-  os: z.string().max(SOFTWARE_LENGTH_MAX),
+  software: wordsSchema(SOFTWARE_LENGTH_MAX),
+  os: wordsSchema(SOFTWARE_LENGTH_MAX),
   hostname: hostnameSchema,
   /** Secret of a join link; null for a node that is known. */
   authKey: z.string().max(128).nullable(),
@@ -88,7 +91,7 @@ export type PunchRequest = z.output<typeof punchRequestSchema>;
 export const welcomeSchema = z.object({
   type: z.literal('welcome'),
   version: z.int().min(1),
-  software: z.string().max(SOFTWARE_LENGTH_MAX),
+  software: wordsSchema(SOFTWARE_LENGTH_MAX),
   self: netmapNodeSchema,
   network: networkSchema,
   epoch: epochSchema,
@@ -101,7 +104,11 @@ export const welcomeSchema = z.object({
 });
 
 /** Registered, and waiting for an administrator. `welcome` follows on the same connection. */
-export const pendingSchema = z.object({ type: z.literal('pending'), message: z.string(), help: z.string() });
+export const pendingSchema = z.object({
+  type: z.literal('pending'),
+  message: wordsSchema(TEXT_LENGTH_MAX),
+  help: wordsSchema(TEXT_LENGTH_MAX),
+});
 
 /** The whole netmap at `seq`. Replaces whatever the node had. */
 export const snapshotSchema = z.object({
@@ -169,9 +176,9 @@ export const FATAL_ERRORS: readonly ErrorCode[] = [
 export const errorSchema = z.object({
   type: z.literal('error'),
   /** One of ERROR_CODES, or one that a newer controller knows. */
-  code: z.string().max(64),
-  message: z.string().max(1024),
-  help: z.string().max(1024),
+  code: wordsSchema(64),
+  message: wordsSchema(TEXT_LENGTH_MAX),
+  help: wordsSchema(TEXT_LENGTH_MAX),
   retryAfterMs: z.int().min(0).nullable().default(null),
 });
 

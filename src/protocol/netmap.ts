@@ -15,12 +15,13 @@ import {
   sequenceSchema,
   tagsSchema,
   wallTimeSchema,
+  wordsSchema,
 } from './values.ts';
 
 export const NETWORK_NAME_LENGTH_MAX = 63;
 
 export const networkSchema = z.object({
-  name: z.string().min(1).max(NETWORK_NAME_LENGTH_MAX),
+  name: wordsSchema(NETWORK_NAME_LENGTH_MAX).min(1),
   /** Every node's addresses are inside; each is one route of every node. */
   prefix4: prefix4Schema,
   prefix6: prefix6Schema,

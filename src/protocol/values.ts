@@ -13,6 +13,7 @@ import {
   parseEndpoint,
   parsePrefix,
 } from '../base/ip.ts';
+import { printable } from '../base/printable.ts';
 
 /** A node's number in its network: given once, never again. */
 export type NodeId = Brand<number, 'NodeId'>;
@@ -65,8 +66,12 @@ export const endpointSchema = canonical<Endpoint>(parseEndpoint, 'endpoint');
 
 export const tagSchema = z.string().regex(TAG);
 export const tagsSchema = z.array(tagSchema).max(TAGS_MAX);
+/** Words that the other end has chosen, for people to read on their terminals. */
+export function wordsSchema(lengthMax: number) {
+  return z.string().max(lengthMax).overwrite(printable);
+}
 /** What a machine calls itself: made into a name by the controller. */
-export const hostnameSchema = z.string().min(1).max(HOSTNAME_LENGTH_MAX);
+export const hostnameSchema = wordsSchema(HOSTNAME_LENGTH_MAX).min(1);
 /** Milliseconds since the Unix epoch, UTC. */
 export const wallTimeSchema = z.number().min(0);
 export const sequenceSchema = z.int().min(0);

@@ -1,6 +1,7 @@
 // `warren status`: what the daemon does and how each peer is reached; once, or again at each change; as text or as JSON. The
 // text is for people and may change, the JSON is for programs and may only grow.
 
+import { printable } from '../../base/printable.ts';
 import type { PeerStatus, Status } from '../../protocol/local-api.ts';
 import { type CliIo, type Command, EXIT_DONE, parseArguments, UsageError } from '../command.ts';
 import {
@@ -8,7 +9,6 @@ import {
   follow,
   HELP_OPTION_HELP,
   LOCAL_OPTIONS,
-  printable,
   problemText,
   SOCKET_OPTION_HELP,
   socketPath,

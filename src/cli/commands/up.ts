@@ -2,6 +2,7 @@
 // what is in the way; progress on standard error while it waits.
 
 import { readFile } from 'node:fs/promises';
+import { printable } from '../../base/printable.ts';
 import type { Status, UpLine, UpRequest } from '../../protocol/local-api.ts';
 import {
   type CliIo,
@@ -120,7 +121,7 @@ async function connect(io: CliIo, socket: string, body: UpRequest, json: boolean
   await follow<UpLine>({ socket, method: 'POST', path: '/v1/up', body }, (line) => {
     switch (line.type) {
       case 'progress':
-        if (!json) io.error(`${line.message}\n`);
+        if (!json) io.error(`${printable(line.message)}\n`);
         break;
       case 'done':
         status = line.status;
@@ -145,7 +146,9 @@ function tellConnected(io: CliIo, status: Status | null, json: boolean): number 
     return EXIT_DONE;
   }
   for (const warning of status.warnings) io.error(`warning: ${problemText(warning)}`);
-  io.error(`connected to ${status.network?.name ?? 'the network'} as ${status.self.name ?? 'a node without a name'}\n`);
+  io.error(
+    `connected to ${printable(status.network?.name ?? 'the network')} as ${status.self.name ?? 'a node without a name'}\n`,
+  );
   io.out(status.self.addresses.map((address) => `${address}\n`).join(''));
   return EXIT_DONE;
 }
