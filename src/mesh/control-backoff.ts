@@ -16,7 +16,7 @@ export function retryDelayMs(attempt: number, random: RandomSource): number {
 }
 
 /** In [0, 1). */
-function uniform(random: RandomSource): number {
+export function uniform(random: RandomSource): number {
   const bytes = new Uint8Array(4);
   random(bytes);
   return new DataView(bytes.buffer).getUint32(0) / 2 ** 32;

@@ -14,12 +14,13 @@ import {
   type Punch,
   type PunchRequest,
   type Snapshot,
+  UNDOABLE_ERRORS,
   type Welcome,
 } from '../protocol/control.ts';
 import type { Position } from '../protocol/netmap.ts';
 import { CANDIDATES_MAX, type Candidate, type PublicKeyText } from '../protocol/values.ts';
 import { PROTOCOL_VERSION } from '../protocol/version-log.ts';
-import { RETRY_MAX_MS, retryDelayMs } from './control-backoff.ts';
+import { RETRY_MAX_MS, retryDelayMs, uniform } from './control-backoff.ts';
 import {
   type CloseReason,
   type ControlProblem,
@@ -51,6 +52,8 @@ export const STABLE_AFTER_MS = 5_000;
 /** Another machine has our key: whoever of both is slower to come back has lost less. */
 export const REPLACED_ATTEMPT = 5;
 export const CLOCK_SKEW_MAX_MS = 60_000;
+/** A node that is shut out, and may be let in again, asks after so long, and after up to twice that: no herd, no load. */
+export const ASK_AGAIN_MS = 15_000;
 
 /** What the client gives rise to. Called within its calls; must not call back into it, except where it says so. */
 export interface ControlOutputs {
@@ -252,9 +255,10 @@ export class ControlClient {
       case 'pending':
         // The controller knows us from now on.
         this.#authKey = null;
+        this.#problem = null;
         this.#patienceAt = NEVER;
         this.#watchLiveness(now);
-        this.#enter('pending', message.help === '' ? message.message : `${message.message}: ${message.help}`);
+        this.#enter('pending', withHelp(message.message, message.help));
         break;
       case 'error':
         this.#refused(message, now);
@@ -267,6 +271,7 @@ export class ControlClient {
 
   #welcomed(message: Welcome, now: Instant): void {
     this.#authKey = null;
+    this.#problem = null;
     this.#welcomedAt = now;
     this.#patienceAt = NEVER;
     this.#pingIntervalMs = message.pingIntervalMs;
@@ -329,7 +334,7 @@ export class ControlClient {
     }
     if (isFatal(code)) {
       // That it was removed says more than that its other key is unknown.
-      this.#fail(code === 'unregistered' ? (this.#removal ?? error) : error);
+      this.#fail(code === 'unregistered' ? (this.#removal ?? error) : error, now);
       return;
     }
     if (code === 'goingAway') this.#attempt = 0;
@@ -350,11 +355,16 @@ export class ControlClient {
     return true;
   }
 
-  #fail({ code, message, help }: ControlError): void {
+  #fail({ code, message, help }: ControlError, now: Instant): void {
     this.#dropConnection();
     this.#authKey = null;
     this.#problem = { code: code as ErrorCode, message, help: help === '' ? null : help };
     this.#lastError = { code, message };
+    if ((UNDOABLE_ERRORS as readonly string[]).includes(code)) {
+      // Whoever is shut out has no netmap any more.
+      this.#position = null;
+      this.#retryAt = after(now, ASK_AGAIN_MS + uniform(this.#options.random) * ASK_AGAIN_MS);
+    }
     this.#enter('failed', message);
   }
 
@@ -513,6 +523,12 @@ export class ControlClient {
 }
 
 const NO_CANDIDATES = '';
+
+/** What is a sentence already is followed by another. */
+function withHelp(message: string, help: string): string {
+  if (help === '') return message;
+  return message.endsWith('.') ? `${message} ${help}` : `${message}: ${help}`;
+}
 
 function isFatal(code: string): code is ErrorCode {
   return (FATAL_ERRORS as readonly string[]).includes(code);

@@ -16,7 +16,7 @@ export interface CloseReason {
   readonly message: string;
 }
 
-/** Why the client has stopped trying, until `start`. */
+/** Why the node is shut out: until `start`, or until the controller lets it in again (UNDOABLE_ERRORS). */
 export interface ControlProblem {
   readonly code: ErrorCode;
   readonly message: string;

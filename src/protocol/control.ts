@@ -172,6 +172,12 @@ export const FATAL_ERRORS: readonly ErrorCode[] = [
   'versionTooOld',
 ];
 
+/**
+ * Those of them that an administrator can undo while nobody is at the machine (`nodes enable`, `nodes expire --in`): the node
+ * leaves the network at once, as with the others, and asks again now and then.
+ */
+export const UNDOABLE_ERRORS: readonly ErrorCode[] = ['nodeExpired', 'nodeDisabled'];
+
 /** The controller closes after it, except after keyInUse and rateLimited. */
 export const errorSchema = z.object({
   type: z.literal('error'),

@@ -36,7 +36,7 @@ const TEXTS: Readonly<Record<ErrorCode, Text>> = {
   },
   nodeDisabled: {
     message: 'An administrator has disabled this machine.',
-    help: 'Ask an administrator of the network to enable it again; a join link is of no use until then.',
+    help: 'Ask an administrator of the network to enable it again; it connects by itself then, and a join link is of no use until then.',
   },
   nodeRemoved: {
     message: 'This machine was removed from the network.',

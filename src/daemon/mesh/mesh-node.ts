@@ -238,6 +238,8 @@ export class MeshNode {
 
   #welcome(message: Welcome): void {
     if (this.#closed) return;
+    // Whoever was shut out may be let in again; the netmap comes with the snapshot.
+    this.#lockedOut = false;
     this.mesh.setSelf(message.self, message.network, this.now());
     this.#options.events.joined();
     this.#candidatesMayDiffer();

@@ -49,8 +49,10 @@ export function fromControl(problem: ControlProblem): Problem {
 }
 
 /** Why there is no connection, or null when one is there or still on its way. */
-export function connectionProblem({ lastError, state }: ControlStatus): Problem | null {
+export function connectionProblem({ lastError, state, problem }: ControlStatus): Problem | null {
   if (lastError === null || state === 'connected') return null;
+  // It was reached, and said no: that is told already.
+  if (problem !== null && problem.code === lastError.code) return null;
   if (lastError.code === 'keyMismatch') {
     return {
       code: 'controllerKeyMismatch',

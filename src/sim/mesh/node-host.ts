@@ -402,6 +402,7 @@ export class NodeHost implements NodeEnd {
   }
 
   #welcomed(message: Welcome): void {
+    this.lockedOut = false;
     this.#applied(() => this.mesh?.setSelf(message.self, message.network, this.#scheduler.now) ?? []);
   }
 

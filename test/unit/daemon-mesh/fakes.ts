@@ -238,7 +238,13 @@ export class FakeControl implements Control {
   }
 
   refuses(code: ControlProblem['code'], message: string = code, help: string | null = 'do something'): void {
-    this.says({ state: 'offline', step: 'failed', message, problem: { code, message, help } });
+    this.says({
+      state: 'offline',
+      step: 'failed',
+      message,
+      problem: { code, message, help },
+      lastError: { code, message },
+    });
   }
 
   unreachable(code = 'unreachable', message = 'nobody listens there'): void {
@@ -257,6 +263,7 @@ export class FakeControl implements Control {
       time: 0 as WallTime,
       pingIntervalMs: 15_000,
     };
+    this.#status = { ...this.#status, problem: null };
     this.settings.events.welcome(message);
     this.says({ state: 'connected', step: 'netmap', message: 'receiving the network map', lastError: null });
   }

@@ -482,6 +482,24 @@ describe('being locked out', () => {
     },
   );
 
+  it('is one problem: the controller that says so can be reached', async () => {
+    await join();
+    world.control.refuses('nodeDisabled');
+    expect(world.status()).toMatchObject({ problem: { code: 'nodeDisabled' }, warnings: [] });
+  });
+
+  it('ends by itself when the controller lets the machine in again', async () => {
+    await join();
+    world.control.refuses('nodeDisabled');
+    await until(() => world.network.own.get('warren0')?.addresses.length === 0);
+    world.control.admit(self, [desk]);
+    await until(() => world.status().state === 'up');
+    expect(world.status()).toMatchObject({ problem: null, self: { addresses: [self.address4, self.address6] } });
+    expect(world.status().peers).toHaveLength(1);
+    await until(() => world.network.own.get('warren0')?.addresses.length === 2);
+    await until(() => existsSync(joinPath(world.directory, 'netmap.sealed')));
+  });
+
   it('ends with a new link', async () => {
     await join();
     world.control.refuses('nodeExpired');

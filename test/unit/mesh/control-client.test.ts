@@ -4,7 +4,8 @@
 import { describe, expect, test } from 'vitest';
 import { type Instant, NEVER } from '../../../src/base/instant.ts';
 import type { Endpoint } from '../../../src/base/ip.ts';
-import { FATAL_ERRORS } from '../../../src/protocol/control.ts';
+import { ASK_AGAIN_MS } from '../../../src/mesh/control-client.ts';
+import { FATAL_ERRORS, UNDOABLE_ERRORS } from '../../../src/protocol/control.ts';
 import type { Candidate, PublicKeyText } from '../../../src/protocol/values.ts';
 import { ControlFixture, EPOCH } from './control-fixture.ts';
 
@@ -249,7 +250,7 @@ describe('retries', () => {
 
 describe('a refusal', () => {
   test('that a person has to act on ends the trying and says why; a start tries again', () => {
-    for (const code of FATAL_ERRORS) {
+    for (const code of FATAL_ERRORS.filter((one) => !UNDOABLE_ERRORS.includes(one))) {
       const f = new ControlFixture();
       f.start({ authKey: 'secret-of-the-link' });
       f.open();
@@ -266,6 +267,32 @@ describe('a refusal', () => {
       f.start();
       expect(f.take()).toEqual(['connect current']);
       expect(f.client.status().problem).toBeNull();
+    }
+  });
+
+  test('that an administrator can undo is asked about now and then, without the link, until it is undone', () => {
+    for (const code of UNDOABLE_ERRORS) {
+      const f = new ControlFixture().connected();
+      f.take();
+      f.error(code);
+      expect(f.take()).toEqual(['close']);
+      for (let round = 0; round < 5; round++) {
+        f.run(ASK_AGAIN_MS - 1);
+        expect(f.take()).toEqual([]);
+        f.run(ASK_AGAIN_MS + 1);
+        expect(f.take()).toEqual(['connect current']);
+        // Nobody takes it for a new attempt: it is still shut out.
+        expect(f.client.status().problem).toMatchObject({ code });
+        f.open();
+        expect(f.sent.at(-1)).toMatchObject({ type: 'register', authKey: null, resume: null });
+        f.error(code);
+        f.take();
+        expect(f.client.status()).toMatchObject({ state: 'offline', step: 'failed', problem: { code } });
+      }
+      f.run(2 * ASK_AGAIN_MS);
+      f.open();
+      f.welcome();
+      expect(f.client.status()).toMatchObject({ state: 'connected', step: 'netmap', problem: null, lastError: null });
     }
   });
 
