@@ -12,6 +12,8 @@ export const SOCKET_CLIENTS_MAX = 64;
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const KEEP_ALIVE_MS = 5_000;
+/** How often the two are looked at; Node's own is 30 s. */
+const TIMEOUT_CHECK_MS = 1_000;
 /** Bytes of `sun_path` (unix(7)), with the NUL at its end and the letters that the hidden name has more. */
 export const SOCKET_PATH_BYTES_MAX = 100;
 const CLOSE_GRACE_MS = 1_000;
@@ -43,7 +45,9 @@ export async function openAdminSocket(path: string, handler: AdminHandler): Prom
     const why = `the path of a socket has at most ${SOCKET_PATH_BYTES_MAX} bytes`;
     throw new AdminSocketError(path, why, 'choose a data directory with a shorter path');
   }
-  const server = createServer((request, response) => handler(request, response, 'socket'));
+  const server = createServer({ connectionsCheckingInterval: TIMEOUT_CHECK_MS }, (request, response) =>
+    handler(request, response, 'socket'),
+  );
   server.maxConnections = SOCKET_CLIENTS_MAX;
   server.headersTimeout = HEADERS_TIMEOUT_MS;
   server.requestTimeout = REQUEST_TIMEOUT_MS;

@@ -8,6 +8,8 @@ import type { Metrics } from './metrics.ts';
 export const METRICS_PATH = '/metrics';
 const CLIENTS_MAX = 16;
 const REQUEST_TIMEOUT_MS = 10_000;
+/** How often it is looked at; Node's own is 30 s. */
+const TIMEOUT_CHECK_MS = 1_000;
 
 export interface MetricsListener {
   readonly host: string;
@@ -20,7 +22,7 @@ export async function openMetricsListener(
   address: { readonly host: string; readonly port: number },
   metrics: Metrics,
 ): Promise<MetricsListener> {
-  const server = createServer((request, response) => {
+  const server = createServer({ connectionsCheckingInterval: TIMEOUT_CHECK_MS }, (request, response) => {
     const path = (request.url ?? '').split('?')[0];
     if (path !== METRICS_PATH) return answer(response, 404, 'text/plain', `metrics are at ${METRICS_PATH}\n`);
     if (request.method !== 'GET' && request.method !== 'HEAD') return answer(response, 405, 'text/plain', 'GET only\n');

@@ -24,7 +24,10 @@ import { listenOnPath, type UnixListener } from './unix-listener.ts';
 export const CLIENTS_MAX = 256;
 /** The group whose members may use the local API. */
 export const API_GROUP = 'warren';
+/** For a request to be all there … */
 const REQUEST_LIMIT_MS = 10_000;
+/** … and how often that is looked at: Node's own 30 s would leave every place taken for that long. */
+const REQUEST_CHECK_MS = 1_000;
 const UNREAD_BYTES_MAX = 64 * 1024 * 1024;
 /** Changes are shown this often at most, and traffic this often while someone watches. */
 export const WATCH_SPACING_MS = 100;
@@ -56,8 +59,14 @@ export class LocalApiServer {
   #closed = false;
 
   /** Listens when it resolves. Rejects with a StartError. */
-  static async open(path: string, backend: LocalBackend, log: Log, group = API_GROUP): Promise<LocalApiServer> {
-    const server = new LocalApiServer(backend, log);
+  static async open(
+    path: string,
+    backend: LocalBackend,
+    log: Log,
+    group = API_GROUP,
+    requestLimitMs = REQUEST_LIMIT_MS,
+  ): Promise<LocalApiServer> {
+    const server = new LocalApiServer(backend, log, requestLimitMs);
     try {
       server.#listener = await listenOnPath(server.#server, { path, group });
     } catch (error) {
@@ -67,10 +76,15 @@ export class LocalApiServer {
     return server;
   }
 
-  private constructor(backend: LocalBackend, log: Log) {
+  private constructor(backend: LocalBackend, log: Log, requestLimitMs: number) {
     this.#backend = backend;
     this.#log = log;
-    this.#server = createServer({ requestTimeout: REQUEST_LIMIT_MS, headersTimeout: REQUEST_LIMIT_MS }, (req, res) => {
+    const limits = {
+      requestTimeout: requestLimitMs,
+      headersTimeout: requestLimitMs,
+      connectionsCheckingInterval: REQUEST_CHECK_MS,
+    };
+    this.#server = createServer(limits, (req, res) => {
       this.#handle(req, res).catch((error: unknown) => this.#refuse(res, error));
     });
     this.#server.maxConnections = CLIENTS_MAX;

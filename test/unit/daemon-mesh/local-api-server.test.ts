@@ -257,6 +257,32 @@ describe('requests', () => {
     expect((await ask('GET', '/v1/status')).code).toBe(200);
   });
 
+  it('that never come to an end give their places back soon', async () => {
+    const short = join(temporaryDirectory(), 'short');
+    const opened = await LocalApiServer.open(short, backend, rememberingLog().log, 'no-such-group', 100);
+    onTestFinished(() => opened.closeNow());
+    const began = performance.now();
+    const ended = await Promise.all(
+      [
+        '',
+        'GET /v1/status HTTP/1.1\r\nHost: x\r\nA: ',
+        'POST /v1/up HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{',
+      ].map(
+        (text) =>
+          new Promise<boolean>((resolve) => {
+            const client = connect(short, () => client.write(text));
+            onTestFinished(() => {
+              client.destroy();
+            });
+            client.on('error', () => undefined).on('close', () => resolve(true));
+            client.resume();
+          }),
+      ),
+    );
+    expect(ended).toEqual([true, true, true]);
+    expect(performance.now() - began).toBeLessThan(10_000);
+  }, 20_000);
+
   it('of many clients at once are all answered', async () => {
     const answers = await Promise.all(Array.from({ length: 100 }, () => ask('GET', '/v1/status')));
     expect(new Set(answers.map(({ code }) => code))).toEqual(new Set([200]));
