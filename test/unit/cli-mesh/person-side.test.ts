@@ -273,6 +273,46 @@ describe('the other commands', () => {
 });
 
 describe('no daemon', () => {
+  it('up waits for one that was started a moment ago', async () => {
+    const late = join(temporaryDirectory(), 'late.sock');
+    const server = createServer((_req, res) => lines({ type: 'done', status: UP })(res));
+    onTestFinished(() => {
+      server.close();
+    });
+    let error = '';
+    let out = '';
+    let ended: (code: number) => void = () => {};
+    const end = new Promise<number>((resolve) => {
+      ended = resolve;
+    });
+    const waits = new Promise<void>((resolve) => {
+      const io: CliIo = {
+        env: { WARREN_SOCKET: late },
+        argv: [],
+        out: (text) => {
+          out += text;
+        },
+        error: (text) => {
+          error += text;
+          resolve();
+        },
+        interactive: false,
+      };
+      main(['up'], 'warren', io).then(ended, () => ended(-1));
+    });
+    await waits;
+    expect(error).toBe('waiting for the daemon to start\n');
+    await new Promise<void>((resolve) => server.listen(late, () => resolve()));
+    expect(await end).toBe(0);
+    expect(out).toBe('100.64.0.1\nfd00::1\n');
+  });
+
+  it('up with --timeout 0 does not wait for one', async () => {
+    const { code, error } = await warren('up', '--timeout', '0', '--socket', '/nowhere/w.sock');
+    expect(code).toBe(1);
+    expect(error).toMatch(/^warren up: the daemon is not running/);
+  });
+
   it('is told with how to start it, whether the socket is missing or left over', async () => {
     const missing = await warren('status', '--socket', '/nowhere/w.sock');
     expect(missing).toMatchObject({ code: 1, out: '' });

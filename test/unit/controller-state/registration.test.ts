@@ -232,6 +232,37 @@ describe('a known node', () => {
     expect(back().of('welcome')).toHaveLength(1);
   });
 
+  test('changes its key so often at most, on however many connections', () => {
+    const lab = new Lab({ limits: { nodeRotationBurst: 2, nodeRotationIntervalMs: 60_000 } });
+    lab.join(1);
+    let held = 1;
+    const rotate = (to: number): string => {
+      const client = lab.connect(key(held)).register();
+      client.send({ type: 'rotateKey', publicKey: key(to) });
+      if (client.of('keyRotated').length > 0) held = to;
+      return client.of('keyRotated').length > 0 ? 'rotated' : (client.errors.at(-1) ?? 'nothing');
+    };
+    expect([100, 101, 102].map(rotate)).toEqual(['rotated', 'rotated', 'rateLimited']);
+    expect(lab.store.audit.filter(({ action }) => action === 'nodes.rotate-key')).toHaveLength(2);
+    lab.advance(60_000);
+    expect(rotate(103)).toBe('rotated');
+  });
+
+  test('that takes another name by its hostname is on record', () => {
+    const lab = new Lab();
+    lab.join(1, { hostname: 'laptop' });
+    lab.connect(key(1)).register({ hostname: 'database' });
+    expect(lab.store.audit.at(-1)).toMatchObject({
+      actor: 'node laptop',
+      action: 'nodes.hostname',
+      target: '1',
+      detail: { renamed: ['laptop', 'database'] },
+    });
+    const records = lab.store.audit.length;
+    lab.connect(key(1)).register({ hostname: 'database' });
+    expect(lab.store.audit).toHaveLength(records);
+  });
+
   test('uses up no auth key that it brings', () => {
     const lab = new Lab();
     lab.join(1).disconnect();

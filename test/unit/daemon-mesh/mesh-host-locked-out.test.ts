@@ -1,10 +1,9 @@
 // A daemon whose machine was removed, has expired or was disabled: what a person is told, what is kept, and how it comes back.
 // The controller is one in memory; what a controller does is in test/unit/controller-state.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join as joinPath } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { UpLine } from '../../../src/protocol/local-api.ts';
 import { until } from '../daemon-fixtures.ts';
 import { joinLink, netmapNode, SECRET, Upping, World } from './fakes.ts';
 
@@ -19,10 +18,7 @@ beforeEach(async () => {
 
 afterEach(() => world.close());
 
-const nodeFile = (): string => joinPath(world.directory, 'node.json');
-const _remembered = (): Record<string, unknown> =>
-  JSON.parse(readFileSync(nodeFile(), 'utf8')) as Record<string, unknown>;
-
+const _nodeFile = (): string => joinPath(world.directory, 'node.json');
 /** Joined, with addresses, one peer. */
 async function join(others = [desk]): Promise<void> {
   const before = world.controls.length;
@@ -31,10 +27,6 @@ async function join(others = [desk]): Promise<void> {
   world.control.admit(self, others);
   await upping.done;
   expect(upping.last?.type).toBe('done');
-}
-
-function _problemOf(line: UpLine | undefined): unknown {
-  return line?.type === 'error' ? line.problem : line;
 }
 
 describe('being locked out', () => {

@@ -6,10 +6,9 @@ import { type Instant, NEVER } from '../../../src/base/instant.ts';
 import type { Endpoint } from '../../../src/base/ip.ts';
 import { ASK_AGAIN_MS } from '../../../src/mesh/control-client.ts';
 import { FATAL_ERRORS, UNDOABLE_ERRORS } from '../../../src/protocol/control.ts';
-import type { Candidate, PublicKeyText } from '../../../src/protocol/values.ts';
+import type { Candidate } from '../../../src/protocol/values.ts';
 import { ControlFixture, EPOCH } from './control-fixture.ts';
 
-const _NEXT = `${'N'.repeat(42)}E=` as PublicKeyText;
 const at = (n: number): Candidate => ({ kind: 'host', endpoint: `192.0.2.${n}:51820` as Endpoint });
 
 describe('a start', () => {

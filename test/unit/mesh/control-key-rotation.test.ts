@@ -2,12 +2,10 @@
 // nothing. Leaves out where the keys are kept: that is the daemon's.
 
 import { describe, expect, test } from 'vitest';
-import type { Endpoint } from '../../../src/base/ip.ts';
-import type { Candidate, PublicKeyText } from '../../../src/protocol/values.ts';
+import type { PublicKeyText } from '../../../src/protocol/values.ts';
 import { ControlFixture } from './control-fixture.ts';
 
 const NEXT = `${'N'.repeat(42)}E=` as PublicKeyText;
-const _at = (n: number): Candidate => ({ kind: 'host', endpoint: `192.0.2.${n}:51820` as Endpoint });
 
 describe('a new key', () => {
   test('is on disk before the controller hears of it, and ours when it says so', () => {
