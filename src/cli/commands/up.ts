@@ -2,6 +2,7 @@
 // what is in the way; progress on standard error while it waits.
 
 import { readFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { printable } from '../../base/printable.ts';
 import type { Status, UpLine, UpRequest } from '../../protocol/local-api.ts';
 import {
@@ -28,6 +29,9 @@ const TIMEOUT_DEFAULT_S = 60;
 const TIMEOUT_MAX_S = 3600;
 /** A join link is at most 2,048 characters; more of a file is not read for one. */
 const LINK_FILE_BYTES_MAX = 16_384;
+/** `warren daemon & warren up`: a daemon that was started a moment ago has no socket yet. */
+const DAEMON_START_MS = 3_000;
+const DAEMON_POLL_MS = 50;
 
 const OPTIONS = {
   ...LOCAL_OPTIONS,
@@ -74,7 +78,9 @@ function run(args: readonly string[], io: CliIo): Promise<number> {
   return withDaemon(io, 'up', json, async () => {
     const joinLink = await readLink(values.join, values['join-file']);
     const body: UpRequest = { joinLink, hostname: values.hostname ?? null, timeoutMs: timeout * 1000 };
-    return connect(io, socketPath(values.socket, io.env), body, json);
+    const socket = socketPath(values.socket, io.env);
+    const patienceMs = Math.min(DAEMON_START_MS, timeout * 1000);
+    return onceDaemonRuns(io, patienceMs, json, () => connect(io, socket, body, json));
   });
 }
 
@@ -114,6 +120,21 @@ function firstLine(text: string): string {
       .map((line) => line.trim())
       .find((line) => line !== '') ?? ''
   );
+}
+
+/** Does `work`; again while the daemon is not there yet, for `limitMs`. What is wrong otherwise is told at once. */
+async function onceDaemonRuns(io: CliIo, limitMs: number, json: boolean, work: () => Promise<number>): Promise<number> {
+  const until = Date.now() + limitMs;
+  for (let told = json; ; told = true) {
+    try {
+      return await work();
+    } catch (error) {
+      const absent = error instanceof LocalError && error.problem.code === 'daemonNotRunning';
+      if (!absent || Date.now() >= until) throw error;
+    }
+    if (!told) io.error('waiting for the daemon to start\n');
+    await sleep(DAEMON_POLL_MS);
+  }
 }
 
 async function connect(io: CliIo, socket: string, body: UpRequest, json: boolean): Promise<number> {
