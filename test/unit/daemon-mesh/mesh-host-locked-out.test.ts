@@ -18,7 +18,6 @@ beforeEach(async () => {
 
 afterEach(() => world.close());
 
-const _nodeFile = (): string => joinPath(world.directory, 'node.json');
 /** Joined, with addresses, one peer. */
 async function join(others = [desk]): Promise<void> {
   const before = world.controls.length;
