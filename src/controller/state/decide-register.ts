@@ -131,6 +131,10 @@ function comeBack(
     sameCandidates(known.candidates, said.candidates);
   if (unchanged) return registered(drafting, known, 'returned');
   const lastSeenAt = known.online === online ? known.lastSeenAt : around.wall;
+  // A name is what others go by: who takes one is on record.
+  if (name !== known.name) {
+    drafting.audit(actorOf(known, speaker), 'nodes.hostname', String(known.id), { renamed: [known.name, name] });
+  }
   return registered(drafting, drafting.putNode({ ...known, ...said, name, online, lastSeenAt }), 'returned');
 }
 

@@ -76,6 +76,9 @@ export interface CoreLimits {
   /** Registers of one node, on however many connections: each may be answered with the whole netmap. */
   readonly nodeRegisterBurst: number;
   readonly nodeRegisterIntervalMs: number;
+  /** Changes of the key of one node, of which each is told to all and audited: nobody may push out what others did. */
+  readonly nodeRotationBurst: number;
+  readonly nodeRotationIntervalMs: number;
   /** Entries of each of the tables of rates. */
   readonly ratesMax: number;
   /** Keys of removed nodes that are told so when they come back; others are told that they are unregistered. */
@@ -120,6 +123,8 @@ export const DEFAULT_LIMITS: CoreLimits = {
   registerIntervalMs: 5_000,
   nodeRegisterBurst: 30,
   nodeRegisterIntervalMs: 2_000,
+  nodeRotationBurst: 20,
+  nodeRotationIntervalMs: 300_000,
   ratesMax: 65_536,
   removedKeysMax: 4_096,
   tokenUsedIntervalMs: 60_000,

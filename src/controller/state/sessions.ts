@@ -47,14 +47,17 @@ export class Sessions {
   readonly #silent = new Schedule<ConnectionId>();
   readonly #held = new Schedule<ConnectionId>();
   readonly #registers: RateTable<NodeId>;
+  readonly #rotations: RateTable<NodeId>;
 
   constructor(shop: Workshop) {
     const { state, log, outbox, limits, counters } = shop;
     this.#shop = shop;
     this.fanOut = new FanOut(state, log, this.connections, limits, counters, outbox);
     this.#punches = new Punches(state, this.connections, this.fanOut, outbox, limits, counters);
-    const { nodeRegisterBurst, nodeRegisterIntervalMs, ratesMax } = limits;
-    this.#registers = new RateTable({ burst: nodeRegisterBurst, intervalMs: nodeRegisterIntervalMs }, ratesMax);
+    const registers = { burst: limits.nodeRegisterBurst, intervalMs: limits.nodeRegisterIntervalMs };
+    const rotations = { burst: limits.nodeRotationBurst, intervalMs: limits.nodeRotationIntervalMs };
+    this.#registers = new RateTable(registers, limits.ratesMax);
+    this.#rotations = new RateTable(rotations, limits.ratesMax);
   }
 
   // — from the transport —
@@ -86,7 +89,7 @@ export class Sessions {
         this.#punches.pass(conn, message, now);
         break;
       case 'rotateKey':
-        if (!this.#isTooEarly(conn, now)) {
+        if (!this.#isTooEarly(conn, now) && !this.#isTooOften(this.#rotations, conn, now)) {
           this.#ask(conn, { kind: 'rotateKey', speaker: speakerOf(conn), publicKey: message.publicKey });
         }
         break;
@@ -210,7 +213,7 @@ export class Sessions {
       this.refuse(conn, 'versionTooOld', now);
       return;
     }
-    if (this.#isTooEarly(conn, now) || this.#comesBackTooOften(conn, now)) return;
+    if (this.#isTooEarly(conn, now) || this.#isTooOften(this.#registers, conn, now)) return;
     if (conn.phase !== 'new') this.#shop.counters.resyncs++;
     conn.resume = message.resume;
     conn.listenPort = message.listenPort;
@@ -228,10 +231,10 @@ export class Sessions {
   }
 
   /** A limit of each connection is none for who makes another one. Held by its key, which is proven. */
-  #comesBackTooOften(conn: Connection, now: Instant): boolean {
+  #isTooOften(rates: RateTable<NodeId>, conn: Connection, now: Instant): boolean {
     const id = conn.nodeId ?? this.#shop.state.nodeByKey(conn.publicKey)?.id;
-    if (id === undefined || this.#registers.take(id, now)) return false;
-    this.refuse(conn, 'rateLimited', now, this.#registers.waitMs(id, now));
+    if (id === undefined || rates.take(id, now)) return false;
+    this.refuse(conn, 'rateLimited', now, rates.waitMs(id, now));
     return true;
   }
 
