@@ -248,6 +248,14 @@ describe.skipIf(!CAN_RUN)('a mesh of three machines', () => {
       await ada.reaches(bobs6, RECOVERED_MS);
     });
 
+    it('the routes of the tunnel are deleted', async () => {
+      const [bobs, bobs6] = await bob.addresses();
+      await bob.host.must(['ip', 'route', 'flush', 'dev', 'warren0']);
+      await ada.reaches(bobs, RECOVERED_MS);
+      await bob.host.must(['ip', '-6', 'route', 'flush', 'dev', 'warren0']);
+      await ada.reaches(bobs6, RECOVERED_MS);
+    });
+
     it('the addresses of the tunnel are flushed', async () => {
       const [bobs] = await bob.addresses();
       await bob.host.must(['ip', 'address', 'flush', 'dev', 'warren0', 'scope', 'global']);

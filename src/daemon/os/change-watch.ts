@@ -29,7 +29,8 @@ export function watched(message: NetlinkMessage): NetlinkMessage | null {
 export const KEPT_MAX = 65_536;
 
 export interface Change {
-  readonly kind: 'link' | 'address' | 'defaultRoute';
+  /** `ownRoute` does not come from here: which interfaces are ours is the caller's to know. */
+  readonly kind: 'link' | 'address' | 'defaultRoute' | 'ownRoute';
   /** Of the interface; 0 when it is unknown. */
   readonly index: number;
 }

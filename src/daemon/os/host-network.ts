@@ -31,6 +31,7 @@ import {
   listRoutes,
   PROTOCOL_WARREN,
   type Route,
+  RTM_DELROUTE,
   readInterfaceAddress,
   readLink,
   readRoute,
@@ -54,6 +55,8 @@ export interface HostChange {
   readonly links: boolean;
   readonly addresses: boolean;
   readonly defaultRoute: boolean;
+  /** A route through an interface that this object has configured was taken away. */
+  readonly ownRoute: boolean;
   /** False: only interfaces that this object has configured were concerned. */
   readonly others: boolean;
 }
@@ -326,11 +329,19 @@ export class RtnetlinkHostNetwork implements HostNetwork {
         break;
       }
       for (const message of readMessages(datagram)) {
-        const change = this.#watch.take(message);
+        const change = this.#watch.take(message) ?? this.#ownRouteGone(message);
         if (change !== null) this.#tell([change]);
       }
     }
     events.arm();
+  }
+
+  /** Network managers clean up routes that they do not know. */
+  #ownRouteGone(message: NetlinkMessage): Change | null {
+    if (message.type !== RTM_DELROUTE) return null;
+    const route = readRoute(message);
+    if (route === null || !isMainRoute(route) || route.index === null || !this.#own.has(route.index)) return null;
+    return { kind: 'ownRoute', index: route.index };
   }
 
   #lose(): void {
@@ -392,7 +403,7 @@ export class RtnetlinkHostNetwork implements HostNetwork {
   }
 }
 
-const NOTHING: HostChange = { links: false, addresses: false, defaultRoute: false, others: false };
+const NOTHING: HostChange = { links: false, addresses: false, defaultRoute: false, ownRoute: false, others: false };
 
 function merged(before: HostChange, changes: readonly Change[], own: ReadonlySet<number>): HostChange {
   const has = (kind: Change['kind']): boolean => changes.some((change) => change.kind === kind);
@@ -400,6 +411,7 @@ function merged(before: HostChange, changes: readonly Change[], own: ReadonlySet
     links: before.links || has('link'),
     addresses: before.addresses || has('address'),
     defaultRoute: before.defaultRoute || has('defaultRoute'),
+    ownRoute: before.ownRoute || has('ownRoute'),
     others: before.others || changes.some((change) => !own.has(change.index)),
   };
 }
