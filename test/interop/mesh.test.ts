@@ -1,7 +1,7 @@
 // A mesh as its people use it: a controller and three machines on one switch, real interfaces, joined by links and asked by name.
 // What each update does to a live peer: mesh-updates.test.ts. What is in the way: mesh-problems.test.ts.
 
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { PingLine } from '../../src/protocol/local-api.ts';
@@ -268,6 +268,15 @@ describe.skipIf(!CAN_RUN)('a mesh of three machines', () => {
     await cat.stop('SIGKILL');
     expect(existsSync(cat.socket)).toBe(true);
     expect(await cat.host.hasInterface('warren0')).toBe(false);
+    await cat.start();
+    await ada.reaches(cats, SOON_MS);
+  });
+
+  it('a crash that costs the netmap on disk too is noticed by those who had a session with the machine', async () => {
+    const [cats] = await cat.addresses();
+    await ada.reaches(cats);
+    await cat.stop('SIGKILL');
+    rmSync(join(cat.state, 'netmap.sealed'));
     await cat.start();
     await ada.reaches(cats, SOON_MS);
   });

@@ -76,6 +76,7 @@ export class MeshHost implements LocalBackend {
   #beginProblem: Problem | null = null;
   #again: NodeJS.Timeout | null = null;
   #recentTimer: NodeJS.Timeout | null = null;
+  #recentWaits = false;
   #doing: Promise<unknown> = Promise.resolve();
   #closed = false;
   #publicKey: { readonly of: string | null; readonly text: PublicKeyText | null } = { of: null, text: null };
@@ -248,7 +249,7 @@ export class MeshHost implements LocalBackend {
         nextKey: publicKeyOf(file.nextPrivateKey),
       },
       saved,
-      recent: saved === null ? [] : (state.readRecent()?.ids ?? []),
+      recent: file.joined ? (state.readRecent()?.ids ?? []) : [],
       createPlane,
       engine: {
         crypto: nodeProvider,
@@ -350,6 +351,7 @@ export class MeshHost implements LocalBackend {
     await node.stop(goodbye);
     if (this.#recentTimer !== null) clearTimeout(this.#recentTimer);
     this.#recentTimer = null;
+    this.#recentWaits = false;
     if (latest === null || goodbye === 'logout') return this.#changed();
     this.#netmaps.save(() => latest);
     await this.#netmaps.flush();
@@ -413,11 +415,18 @@ export class MeshHost implements LocalBackend {
     return file === null || netmap === null ? null : { file, netmap };
   }
 
-  /** Written now and then, so that a crash too is noticed by those with whom we had a session. */
+  /** So that a crash too is noticed by those with whom we had a session. The first is written at once, and then one now and then. */
   #rememberRecent(): void {
-    this.#recentTimer ??= setTimeout(() => {
+    if (this.#recentTimer !== null) {
+      this.#recentWaits = true;
+      return;
+    }
+    if (this.#node !== null) this.#later(() => this.#writeRecent(this.#node?.recent ?? []));
+    this.#recentTimer = setTimeout(() => {
       this.#recentTimer = null;
-      if (this.#node !== null) this.#later(() => this.#writeRecent(this.#node?.recent ?? []));
+      if (!this.#recentWaits) return;
+      this.#recentWaits = false;
+      this.#rememberRecent();
     }, RECENT_AFTER_MS).unref();
   }
 

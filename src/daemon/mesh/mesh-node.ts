@@ -82,6 +82,8 @@ export class MeshNode {
   readonly #pongListeners = new Set<(pong: Pong) => void>();
   readonly #setup: InterfaceSetup;
   readonly #recent: RecentPeers;
+  /** Those that can be greeted only when a netmap says who they are: ours was lost. */
+  readonly #unknownRecent: NodeId[];
   #tunnel: Tunnel;
   readonly #stopWatching: (() => void)[] = [];
   #settling: NodeJS.Timeout | null = null;
@@ -106,6 +108,7 @@ export class MeshNode {
       wanted: () => this.#wanted(),
       onChange: () => events.changed(),
     });
+    this.#unknownRecent = options.saved === null ? [...recent] : [];
     this.#recent = new RecentPeers(recent, () => this.#peersWithSession(), events.recentChanged);
     this.#tunnel = this.#openTunnel();
     this.#control = options.openControl({
@@ -250,6 +253,7 @@ export class MeshNode {
     if (this.#closed) return;
     this.#askAfter(this.mesh.applySnapshot(message, this.now()));
     this.#hasNetmap = true;
+    this.#greet(this.#unknownRecent.splice(0));
     this.#netmapChanged();
   }
 
@@ -378,9 +382,13 @@ export class MeshNode {
 
   /** They have sessions of which we know nothing any more. */
   #greetRecent(): void {
+    this.#greet(this.#recent.ids);
+  }
+
+  #greet(ids: readonly NodeId[]): void {
     if (this.#closed || !this.mesh.running) return;
     const now = this.now();
-    for (const id of this.#recent.ids) if (this.mesh.netmap.node(id) !== undefined) this.mesh.ping(id, now);
+    for (const id of ids) if (this.mesh.netmap.node(id) !== undefined) this.mesh.ping(id, now);
   }
 
   /** Ids of the peers that have a session, or had one a moment ago. */
