@@ -30,7 +30,7 @@ const TIMEOUT_MAX_S = 3600;
 /** A join link is at most 2,048 characters; more of a file is not read for one. */
 const LINK_FILE_BYTES_MAX = 16_384;
 /** `warren daemon & warren up`: a daemon that was started a moment ago has no socket yet. */
-const DAEMON_START_MS = 3_000;
+const DAEMON_START_MS = 5_000;
 const DAEMON_POLL_MS = 50;
 
 const OPTIONS = {
