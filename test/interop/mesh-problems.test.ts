@@ -37,7 +37,7 @@ describe.skipIf(!CAN_RUN)('what is in the way', () => {
       for (const command of ['status', 'up', 'down', 'logout', 'ip', 'rotate-key']) {
         const text = await told(command, '--socket', '/nowhere/warren.sock');
         expect(text).toMatch(
-          /^warren [a-z-]+: the daemon is not running\n {2}why: .*\/nowhere\/warren.sock\n {2}do: .*warren daemon/,
+          /^(?:waiting for the daemon to start\n)?warren [a-z-]+: the daemon is not running\n {2}why: .*\/nowhere\/warren.sock\n {2}do: .*warren daemon/,
         );
       }
     });

@@ -196,7 +196,8 @@ export class ControllerHost implements ControllerEnd {
     if (core.nextDeadline() <= clock.now) core.handleDeadline(clock);
     this.#takeBatch(core, clock);
     const outputs = core.takeOutputs();
-    this.counts.outputs += outputs.length;
+    // Who was shut out asks now and then whether that is still so, also in a network that is at rest.
+    this.counts.outputs += outputs.filter((output) => !isRefusal(output)).length;
     this.counts.outputsMax = Math.max(this.counts.outputsMax, outputs.length);
     for (const output of outputs) this.#carryOut(output);
     this.#sleep(core);
@@ -257,4 +258,8 @@ export class ControllerHost implements ControllerEnd {
       this.#turn();
     });
   }
+}
+
+function isRefusal(output: Output): boolean {
+  return output.kind === 'close' || (output.kind === 'send' && output.message.type === 'error');
 }
