@@ -43,9 +43,11 @@ describe.skipIf(!CAN_RUN)('what is in the way', () => {
     });
 
     it('may not be asked by everybody', async () => {
-      // Root may always; setpriv becomes somebody else. The directory is open, the socket is not.
+      // Root may always; setpriv becomes somebody else, who may read this repository wherever it is. The directory is
+      // open, the socket is not.
       const { code, stderr } = await ada.host.run([
         ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'],
+        ...['--inh-caps=+dac_read_search', '--ambient-caps=+dac_read_search'],
         ...[process.execPath, WARREN, 'status', '--socket', openTo(ada)],
       ]);
       expect({ code, stderr }).toEqual({
