@@ -46,6 +46,8 @@ export interface FleetEvents {
 }
 
 export class FleetClient {
+  /** While a change is timed everybody reads everything: it may share its delta with others. */
+  static everything = false;
   readonly index: number;
   /** Parses and validates everything. */
   readonly thorough: boolean;
@@ -187,7 +189,8 @@ export class FleetClient {
 
   #read({ bytes, deflated }: ReceivedMessage): ControllerMessage | null {
     try {
-      if (!this.thorough && bytes.length > LONG_MESSAGE_BYTES) return headOnce(bytes, deflated);
+      if (!this.thorough && !FleetClient.everything && bytes.length > LONG_MESSAGE_BYTES)
+        return headOnce(bytes, deflated);
       const text = Buffer.from(deflated ? inflateRawSync(bytes) : bytes).toString('utf8');
       const json = JSON.parse(text) as ControllerMessage;
       return this.thorough ? controllerMessageSchema.parse(json) : json;

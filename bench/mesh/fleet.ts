@@ -9,6 +9,7 @@ import { FleetClient, now } from './fleet-client.ts';
 
 /** Of so many one reads every message whole. */
 const THOROUGH_EVERY = 200;
+const STALL_MS = 30_000;
 
 export type FleetRequest =
   | { readonly kind: 'join'; readonly link: string; readonly count: number; readonly inFlight: number }
@@ -83,11 +84,17 @@ async function join(request: FleetRequest & { kind: 'join' }): Promise<FleetAnsw
   const made = Array.from({ length: request.count }, (_, i) => make?.(clients.length + i) as FleetClient);
   const first = clients.length;
   const started = now();
+  let last = -1;
+  const watchdog = setInterval(() => {
+    if (connected === last) throw new Error(`nobody joined for ${STALL_MS / 1000} s: ${failures.join('; ')}`);
+    last = connected;
+  }, STALL_MS);
   await new Promise<void>((done) => {
     launchNext = () => made[clients.length - first];
     joining = { target: clients.length + request.count, inFlight: request.inFlight, authKey, done };
     launch();
   });
+  clearInterval(watchdog);
   joining = null;
   return { kind: 'joined', seconds: (now() - started) / 1000, failed: failures };
 }
@@ -97,10 +104,16 @@ async function change(request: FleetRequest & { kind: 'change' }): Promise<Fleet
   const { index } = client;
   const endpoint = `10.${(index >> 16) & 255}.${(index >> 8) & 255}.${index & 255}:${request.port}`;
   const times: number[] = [];
+  FleetClient.everything = true;
+  const limit = setTimeout(() => {
+    throw new Error(`${clients.length - times.length} nodes have not heard of a change after ${STALL_MS / 1000} s`);
+  }, STALL_MS);
   await new Promise<void>((done) => {
     watching = { endpoint, since: now(), times, seen: new Set(), done };
     client.setPort(request.port);
   });
+  clearTimeout(limit);
+  FleetClient.everything = false;
   watching = null;
   return { kind: 'changed', milliseconds: times.sort((a, b) => a - b) };
 }
