@@ -3,10 +3,13 @@
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { cpuSeconds } from '../../test/interop/lib/proc.ts';
+import { pass } from '../../test/interop/lib/wait.ts';
 import { type Controller, compiled } from './controller.ts';
 import type { FleetAnswer, FleetRequest } from './fleet.ts';
 
 const JOINS_IN_FLIGHT = 64;
+/** For the last of the crowd to be told to all, before single changes are timed. */
+const SETTLE_MS = 10_000;
 
 export interface ControllerScale {
   readonly nodes: number;
@@ -69,6 +72,7 @@ export async function measureController(
   );
   const rssJoined = controller.rssMegabytes();
 
+  await pass(SETTLE_MS);
   const times: number[] = [];
   for (let i = 0; i < changes; i++) {
     const node = Math.floor((i * nodes) / changes);

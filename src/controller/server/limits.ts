@@ -48,7 +48,7 @@ export const SERVER_LIMITS: ServerLimits = {
   sendMarkBytes: 262_144,
   queueBytesMax: 128 * 1024 * 1024,
   queueMessagesMax: 256,
-  pingIntervalMs: 30_000,
+  pingIntervalMs: 20_000,
   pingsMissedMax: 3,
   closeTimeoutMs: 2_000,
   messagesBurst: 2_000,
