@@ -10,7 +10,8 @@
 
 import { ascii } from '../base/bytes.ts';
 import type { CryptoProvider, DhKey, PublicKey } from '../crypto/provider.ts';
-import { SymmetricState } from './symmetric-state.ts';
+import { initializeIk, mixDh } from './ik-pattern.ts';
+import type { SymmetricState } from './symmetric-state.ts';
 
 const PROTOCOL_NAME = ascii('Noise_IK_25519_ChaChaPoly_BLAKE2s');
 
@@ -21,22 +22,6 @@ const SEALED_KEY_BYTES = KEY_BYTES + TAG_BYTES;
 /** With an empty payload. */
 export const FIRST_MESSAGE_BYTES = KEY_BYTES + SEALED_KEY_BYTES + TAG_BYTES;
 export const SECOND_MESSAGE_BYTES = KEY_BYTES + TAG_BYTES;
-
-/** Initialize(): the protocol's name, the prologue, and the pre-message `<- s`. */
-function initialize(c: CryptoProvider, prologue: Uint8Array, responderStatic: PublicKey): SymmetricState {
-  const noise = SymmetricState.initialize(c, PROTOCOL_NAME);
-  noise.mixHash(prologue);
-  noise.mixHash(responderStatic);
-  return noise;
-}
-
-/** Mixes a DH result that may have failed, and wipes it. False when it was all zeros. */
-function mixDh(c: CryptoProvider, noise: SymmetricState, secret: Uint8Array | null): boolean {
-  if (secret === null) return false;
-  noise.mixKey(secret);
-  c.wipe(secret);
-  return true;
-}
 
 export interface FirstMessageInput {
   readonly prologue: Uint8Array;
@@ -55,7 +40,7 @@ export function writeFirst(
   input: FirstMessageInput,
 ): { readonly message: Uint8Array; readonly noise: SymmetricState } | null {
   const { ephemeral, localStatic, remoteStatic, payload } = input;
-  const noise = initialize(c, input.prologue, remoteStatic);
+  const noise = initializeIk(c, PROTOCOL_NAME, input.prologue, remoteStatic);
   const message = new Uint8Array(FIRST_MESSAGE_BYTES + payload.length);
   // e
   message.set(ephemeral.publicKey, 0);
@@ -94,7 +79,7 @@ export function readFirst(
   message: Uint8Array,
 ): FirstMessageOpening | null {
   if (message.length < FIRST_MESSAGE_BYTES) return null;
-  const noise = initialize(c, prologue, localStatic.publicKey);
+  const noise = initializeIk(c, PROTOCOL_NAME, prologue, localStatic.publicKey);
   // e
   const remoteEphemeral = new Uint8Array(message.subarray(0, KEY_BYTES)) as PublicKey;
   noise.mixHash(remoteEphemeral);

@@ -11,29 +11,14 @@
 
 import { ascii } from '../base/bytes.ts';
 import type { CryptoProvider, DhKey, PublicKey } from '../crypto/provider.ts';
-import { SymmetricState } from './symmetric-state.ts';
+import { initializeIk, mixDh } from './ik-pattern.ts';
+import type { SymmetricState } from './symmetric-state.ts';
 
 const PROTOCOL_NAME = ascii('Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s');
 
 const KEY_BYTES = 32;
 const TAG_BYTES = 16;
 const SEALED_KEY_BYTES = KEY_BYTES + TAG_BYTES;
-
-/** Initialize(): the protocol's name, the prologue, and the pre-message `<- s`. */
-function initialize(c: CryptoProvider, prologue: Uint8Array, responderStatic: PublicKey): SymmetricState {
-  const noise = SymmetricState.initialize(c, PROTOCOL_NAME);
-  noise.mixHash(prologue);
-  noise.mixHash(responderStatic);
-  return noise;
-}
-
-/** Mixes a DH result that may have failed, and wipes it. False when it was all zeros. */
-function mixDh(c: CryptoProvider, noise: SymmetricState, secret: Uint8Array | null): boolean {
-  if (secret === null) return false;
-  noise.mixKey(secret);
-  c.wipe(secret);
-  return true;
-}
 
 export interface FirstMessageInput {
   readonly prologue: Uint8Array;
@@ -54,7 +39,7 @@ export function writeFirst(
   input: FirstMessageInput,
 ): { readonly message: Uint8Array; readonly noise: SymmetricState } | null {
   const { ephemeral, localStatic, remoteStatic } = input;
-  const noise = initialize(c, input.prologue, remoteStatic);
+  const noise = initializeIk(c, PROTOCOL_NAME, input.prologue, remoteStatic);
   const message = new Uint8Array(KEY_BYTES + SEALED_KEY_BYTES + input.payload.length + TAG_BYTES);
   // e
   message.set(ephemeral.publicKey, 0);
@@ -90,7 +75,7 @@ export function readFirstStatic(
   message: Uint8Array,
 ): FirstMessageOpening | null {
   if (message.length < KEY_BYTES + SEALED_KEY_BYTES + TAG_BYTES) return null;
-  const noise = initialize(c, prologue, localStatic.publicKey);
+  const noise = initializeIk(c, PROTOCOL_NAME, prologue, localStatic.publicKey);
   // e
   const remoteEphemeral = new Uint8Array(message.subarray(0, KEY_BYTES)) as PublicKey;
   noise.mixHash(remoteEphemeral);
