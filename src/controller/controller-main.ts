@@ -3,10 +3,10 @@
 
 import type { EventEmitter } from 'node:events';
 import { ServiceNotifier } from '../service/notify.ts';
+import { errorMessage, type StartFailure, startFailureOf } from '../service/start-error.ts';
 import { Controller, type ControllerSettings, type ControllerStarted } from './controller.ts';
 import { LISTEN_DEFAULT, type ListenAddress, parseListen, showListen } from './listener.ts';
 import { createLog, type Log, parseLogLevel } from './log.ts';
-import { errorMessage, type StartFailure, startFailureOf } from './start-error.ts';
 
 export type ControllerOutcome =
   | { readonly kind: 'ended'; readonly signal: string }

@@ -10,6 +10,7 @@ import { nodeProvider } from '../crypto/node.ts';
 import type { DhKey } from '../crypto/provider.ts';
 import { formatJoinLink } from '../protocol/join-link.ts';
 import { ADMIN_SOCKET_NAME } from '../protocol/paths.ts';
+import { errorCode, errorMessage, StartError } from '../service/start-error.ts';
 import { type AdminSocket, openAdminSocket } from './admin/admin-socket.ts';
 import type { AdminDeps } from './admin/deps.ts';
 import { createAdminHandler } from './admin/handler.ts';
@@ -31,7 +32,6 @@ import { CoreHost } from './server/core-host.ts';
 import { newServerCounters, type ServerCounters } from './server/counters.ts';
 import { SERVER_LIMITS } from './server/limits.ts';
 import { SharedEncodings } from './server/message-codec.ts';
-import { errorCode, errorMessage, StartError } from './start-error.ts';
 import { ControllerCore } from './state/core.ts';
 import type { Settings, StoredState } from './state/model.ts';
 import { openStore } from './store/open.ts';
@@ -335,7 +335,7 @@ function makeDirectory(path: string): void {
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 });
   } catch (error) {
-    const refused = ['EACCES', 'EPERM', 'EROFS'].includes(errorCode(error));
+    const refused = ['EACCES', 'EPERM', 'EROFS'].includes(errorCode(error) ?? '');
     throw new StartError({
       what: `cannot make the data directory ${path}`,
       why: refused ? 'this user may not write there' : errorMessage(error),

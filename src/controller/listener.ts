@@ -6,9 +6,9 @@ import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { familyOf, type IpPrefix, parseAddress } from '../base/ip.ts';
 import { CONTROLLER_PORT_DEFAULT, canonicalUrl } from '../protocol/join-link.ts';
+import { errorCode, errorMessage, StartError } from '../service/start-error.ts';
 import { likelyAddress } from './own-addresses.ts';
 import type { Certificate } from './server/control-server.ts';
-import { errorCode, errorMessage, StartError } from './start-error.ts';
 
 export interface ListenAddress {
   /** `::` is every address of both families. */
@@ -98,7 +98,7 @@ function readPart(path: string, what: string): Buffer {
   try {
     return readFileSync(path);
   } catch (error) {
-    const why = { ENOENT: 'there is no such file', EACCES: 'it may not be read by this user' }[errorCode(error)];
+    const why = { ENOENT: 'there is no such file', EACCES: 'it may not be read by this user' }[errorCode(error) ?? ''];
     throw new StartError({
       what: `cannot read the ${what} ${path}`,
       why: why ?? errorMessage(error),

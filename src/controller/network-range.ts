@@ -4,7 +4,7 @@
 import { familyOf, formatPrefix, type IpPrefix, parseAddressBytes, parsePrefix } from '../base/ip.ts';
 import type { RandomSource } from '../base/prng.ts';
 import { overlaps, unfitRange } from '../protocol/mesh-range.ts';
-import { StartError } from './start-error.ts';
+import { StartError } from '../service/start-error.ts';
 import { HOST_MIN } from './state/addresses.ts';
 import type { Settings } from './state/model.ts';
 

@@ -1,7 +1,7 @@
 // The work behind `warren controller restore`: a backup becomes the database of a controller that is stopped. What is checked and
 // how the old database is kept is the store's (store/restore.ts).
 
-import { type StartFailure, startFailureOf } from './start-error.ts';
+import { type StartFailure, startFailureOf } from '../service/start-error.ts';
 import { restoreBackup } from './store/restore.ts';
 
 export interface RestoreReport {

@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, writeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
-import type { StartFailure } from './start-error.ts';
+import type { StartFailure } from '../service/start-error.ts';
 
 const READY_FD = 3;
 const READY_LIMIT_MS = 30_000;

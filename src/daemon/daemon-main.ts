@@ -8,6 +8,7 @@ import { type AddonResult, loadAddon, type NativeAddon } from '../dataplane/nati
 import { errnoName } from '../dataplane/native/explain.ts';
 import { createNativePlane } from '../dataplane/native/native-plane.ts';
 import { ServiceNotifier } from '../service/notify.ts';
+import { StartError, type StartFailure } from '../service/start-error.ts';
 import { createLog, type Log, parseLogLevel } from './log.ts';
 import { LocalApiServer } from './mesh/local-api-server.ts';
 import { MeshControl } from './mesh/mesh-control.ts';
@@ -20,7 +21,6 @@ import { StateDirectory } from './mesh/state-directory.ts';
 import type { CreatePlane } from './mesh/tunnel.ts';
 import { ClockWatch } from './os/clock-watch.ts';
 import { RtnetlinkHostNetwork } from './os/host-network.ts';
-import { StartError, type StartFailure } from './start-error.ts';
 
 /** The plane's tables grow as peers come; this bounds them. */
 const PEERS_MAX = 1_048_576;

@@ -20,7 +20,7 @@ import {
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname, isAbsolute, join } from 'node:path';
 import type { Instant } from '../base/instant.ts';
-import { errorCode, errorMessage, StartError } from './start-error.ts';
+import { errorCode, errorMessage, StartError } from '../service/start-error.ts';
 import { UapiClient, type UapiClientOptions } from './uapi-client.ts';
 
 export const UAPI_DIRECTORY = '/var/run/wireguard';

@@ -5,9 +5,9 @@
 import { setFlagsFromString } from 'node:v8';
 import { createNativePlane, type LiveNativePlane } from '../dataplane/native/native-plane.ts';
 import { ServiceNotifier } from '../service/notify.ts';
+import { StartError, type StartFailure } from '../service/start-error.ts';
 import { reportStart, type StartReport, startInBackground } from './background.ts';
 import { createLog, type Log, parseLogLevel } from './log.ts';
-import { StartError, type StartFailure } from './start-error.ts';
 import { type EndReason, WgHost } from './wg-host.ts';
 
 /** The plane's tables grow as peers come; this bounds them. */

@@ -14,8 +14,8 @@ import {
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { StartError } from '../../src/daemon/start-error.ts';
 import { UapiSocket, type UapiSocketOptions } from '../../src/daemon/uapi-socket.ts';
+import { StartError } from '../../src/service/start-error.ts';
 import { ask, Client, now, rememberingLog, temporaryDirectory, until } from './daemon-fixtures.ts';
 import { FakeDevice, type FakePeer, key } from './uapi-fake-device.ts';
 

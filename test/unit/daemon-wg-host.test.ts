@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import type { Instant } from '../../src/base/instant.ts';
 import { nodeProvider } from '../../src/crypto/node.ts';
-import { StartError } from '../../src/daemon/start-error.ts';
 import { interfaceIndex, WgHost, type WgHostOptions } from '../../src/daemon/wg-host.ts';
 import type { MemoryDataPlane } from '../../src/dataplane/dataplane.ts';
 import { createReferencePlane } from '../../src/dataplane/reference/plane.ts';
+import { StartError } from '../../src/service/start-error.ts';
 import { ask, rememberingLog, temporaryDirectory, until } from './daemon-fixtures.ts';
 import { key } from './uapi-fake-device.ts';
 

@@ -2,7 +2,7 @@
 // opened when the node goes up; somebody may take the port until then, and that is told then.
 
 import { createSocket } from 'node:dgram';
-import { errorCode, errorMessage, StartError } from '../start-error.ts';
+import { errorCode, errorMessage, StartError } from '../../service/start-error.ts';
 
 /** Rejects with a StartError. Hosts without IPv6 count as free for it. */
 export async function probePort(port: number): Promise<void> {

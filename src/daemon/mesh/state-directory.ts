@@ -5,7 +5,7 @@ import { accessSync, constants, readdirSync, readFileSync, rmSync, statSync } fr
 import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
-import { errorCode, errorMessage, StartError } from '../start-error.ts';
+import { errorCode, errorMessage, StartError } from '../../service/start-error.ts';
 import { makeDirectories } from './directories.ts';
 import {
   type NodeFile,

@@ -3,7 +3,7 @@
 
 import { closeSync, linkSync, openSync, renameSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
-import { errorCode, StartError } from '../start-error.ts';
+import { errorCode, StartError } from '../../service/start-error.ts';
 import { answers } from './unix-listener.ts';
 
 const LOCK_NAME = 'daemon.lock';

@@ -5,7 +5,7 @@
 import { chmodSync, chownSync, lstatSync, readFileSync, renameSync, rmSync, type Stats, statSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
-import { errorCode, errorMessage, StartError } from '../start-error.ts';
+import { errorCode, errorMessage, StartError } from '../../service/start-error.ts';
 import { makeDirectories } from './directories.ts';
 
 /** sockaddr_un's sun_path without its end; the hidden name has to fit too. */

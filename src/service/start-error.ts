@@ -22,7 +22,15 @@ export class StartError extends Error implements StartFailure {
   }
 }
 
-/** The errno name of a system error, or null. */
+/** A failure of the process around us, in whatever class it came; null for a bug. */
+export function startFailureOf(error: unknown): StartFailure | null {
+  if (!(error instanceof Error) || !('what' in error) || !('why' in error)) return null;
+  const { what, why } = error;
+  const help = 'help' in error && typeof error.help === 'string' ? error.help : null;
+  return typeof what === 'string' && typeof why === 'string' ? { what, why, help } : null;
+}
+
+/** The errno name of a system error, or an OpenSSL code; null when there is none. */
 export function errorCode(error: unknown): string | null {
   if (!(error instanceof Error) || !('code' in error)) return null;
   return typeof error.code === 'string' ? error.code : null;
