@@ -138,7 +138,7 @@ module.exports = {
       'service-imports-the-addon-alone',
       inRoom('service'),
       ['^src/base/', '^src/dataplane/native/addon\\.ts$'],
-      'What every process tells the service manager alike. The one thing it needs of the system is in the addon, whose loader knows nothing of planes; more than that and each process would depend on the others through it.',
+      'What every process does alike: tell the service manager, and why it could not start. The one thing it needs of the system is in the addon, whose loader knows nothing of planes; more than that and each process would depend on the others through it.',
     ),
     only(
       'path-imports-base',
