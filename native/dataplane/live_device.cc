@@ -140,14 +140,14 @@ void LiveDevice::unbind() noexcept {
   if (!sockets_.empty()) replace_sockets({});
 }
 
-/** The old ones are closed when no thread uses them any more. */
+/** The old ones are closed when no thread uses them any more, so that their port is free when this returns. */
 void LiveDevice::replace_sockets(SocketSet sockets) noexcept {
   DeviceLock& lock = plane_->lock();
   lock.lock();
   sockets_.swap(sockets);
   plane_->set_bound(!sockets_.empty());
   lock.unlock();
-  for (auto& worker : workers_) worker->look_up();
+  for (auto& worker : workers_) worker->look_up_and_wait();
 }
 
 void LiveDevice::set_fwmark(uint32_t fwmark) noexcept {

@@ -82,8 +82,20 @@ Status Worker::start() noexcept {
 }
 
 void Worker::look_up() noexcept {
+  asked_.fetch_add(1, std::memory_order_release);
   attention_.store(true, std::memory_order_relaxed);
   wake_.signal();
+}
+
+void Worker::look_up_and_wait() noexcept {
+  look_up();
+  if (!started_) return;
+  const uint32_t wanted = asked_.load(std::memory_order_relaxed);
+  for (;;) {
+    const uint32_t collected = collected_.load(std::memory_order_acquire);
+    if (static_cast<int32_t>(collected - wanted) >= 0) return;
+    collected_.wait(collected, std::memory_order_acquire);
+  }
 }
 
 void Worker::stop() noexcept {
@@ -116,6 +128,7 @@ void Worker::run() noexcept {
 }
 
 void Worker::collect_sources() noexcept {
+  const uint32_t asked = asked_.load(std::memory_order_acquire);
   for (pollfd& source : sources_) source = {-1, POLLIN, 0};
   sources_[kWake].fd = wake_.fd();
   if (!device_.deleted_.load(std::memory_order_relaxed)) sources_[kTun].fd = device_.tun_->queue_fd(queue_);
@@ -130,6 +143,8 @@ void Worker::collect_sources() noexcept {
     sources_[kUdp6].fd = device_.sockets_[queue_]->fd6();
   }
   lock.unlock_shared();
+  collected_.store(asked, std::memory_order_release);
+  collected_.notify_all();
 }
 
 /** Both directions take turns until neither has anything left. */

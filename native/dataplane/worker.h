@@ -27,6 +27,11 @@ class Worker {
   Status start() noexcept;
   /** The sockets have changed. */
   void look_up() noexcept;
+  /**
+   * As `look_up`, and returns once the thread polls the present sockets alone: a socket that is closed while somebody polls it keeps its
+   * port until that ends. Not from the thread itself, nor with the device lock held.
+   */
+  void look_up_and_wait() noexcept;
   /** Ends the thread and waits for it. */
   void stop() noexcept;
   const CounterBlock& counters() const noexcept { return context_->counters; }
@@ -58,6 +63,9 @@ class Worker {
   std::atomic<bool> stopping_{false};
   /** A command wants this thread to leave its drain loop. */
   std::atomic<bool> attention_{false};
+  /** Times that the sources were to be collected anew, and up to which of them that was done. */
+  std::atomic<uint32_t> asked_{0};
+  std::atomic<uint32_t> collected_{0};
   std::atomic<uint64_t> wakes_{0};
 };
 

@@ -289,6 +289,12 @@ TEST("a taken port is refused and the old one stays; another port serves at once
   CHECK(here.device->sum(Drop::outSocketError) > lost);
   CHECK_EQ(here.device->bind(moved.port, 0).error, 0);
   ping("-c 1 10.9.0.2");
+  // A thread that still polls a closed socket would keep its port.
+  for (int i = 0; i < 500; ++i) {
+    here.device->unbind();
+    CHECK_EQ(here.device->bind(moved.port, 0).error, 0);
+  }
+  ping("-c 1 10.9.0.2");
 }
 
 TEST("an endpoint without a route is told as a failed send") {

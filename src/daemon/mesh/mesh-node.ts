@@ -231,7 +231,7 @@ export class MeshNode {
     for (const stop of this.#stopWatching) stop();
     for (const timer of [this.#settling, this.#retry]) if (timer !== null) clearTimeout(timer);
     this.#setup.close();
-    this.#recent.forgetChanges();
+    this.#recent.hold();
     const told = this.#control.stop(goodbye);
     this.#tunnel.close();
     return told;
@@ -362,6 +362,7 @@ export class MeshNode {
     if (this.#closed) return;
     this.#options.log.debug('the interface was lost', { interface: this.ifname, how });
     this.#setup.deviceLost();
+    this.#recent.hold();
     if (how === 'down') {
       this.#raise();
       return;
@@ -377,6 +378,9 @@ export class MeshNode {
       this.mesh.linkUp(this.now());
       this.#configure();
       this.#greetRecent();
+      // Deleted meanwhile is told in its own way; whatever else was refused (a port taken by another, no memory) may pass.
+      if (this.mesh.running) this.#recent.release();
+      else if (failure?.errno !== 'ENODEV') this.#retryLater(() => this.#raise());
     });
   }
 
@@ -403,8 +407,6 @@ export class MeshNode {
   #remakeTunnel(): void {
     const saved = this.mesh.netmap.save();
     this.#tunnel.close();
-    // What closing did is no news of who has a session.
-    this.#recent.forgetChanges();
     try {
       this.#tunnel = this.#openTunnel();
       this.#tunnelProblem = null;

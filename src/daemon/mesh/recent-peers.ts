@@ -34,6 +34,7 @@ export class RecentPeers {
   readonly #onChange: () => void;
   #ids: readonly NodeId[];
   #timer: NodeJS.Timeout | null = null;
+  #held = false;
 
   /** `look`: null while there is no tunnel. */
   constructor(before: readonly NodeId[], look: () => readonly NodeId[] | null, onChange: () => void) {
@@ -48,6 +49,7 @@ export class RecentPeers {
 
   /** Something about sessions may be different. */
   mayDiffer(): void {
+    if (this.#held) return;
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
       const ids = this.#look();
@@ -57,9 +59,19 @@ export class RecentPeers {
     }, LOOK_AFTER_MS).unref();
   }
 
-  /** What has happened to sessions since the last look is no news: the tunnel is being closed. */
-  forgetChanges(): void {
+  /**
+   * The tunnel is lost or being closed: that its sessions ended is no news, and the list stays until `release`. The link may be up
+   * again, without a session, before those on the list have been greeted.
+   */
+  hold(): void {
+    this.#held = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
+  }
+
+  /** All on the list have been greeted. */
+  release(): void {
+    this.#held = false;
+    this.mayDiffer();
   }
 }
