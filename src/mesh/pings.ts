@@ -121,6 +121,11 @@ export class Pings {
       case 'pong':
         this.#matched(mesh, peer, frame, receivedAt);
         break;
+      // A peer is no relay, and we are none.
+      case 'relayAllocate':
+      case 'relaySlot':
+      case 'relayRefused':
+      case 'relayDraining':
       case 'unknown':
         counters.count('framesUnknown');
         break;
