@@ -19,7 +19,7 @@ export interface NatBehaviour {
   readonly mapping: Dependence;
   /**
    * §5. From whom a datagram to an external endpoint is let in: anyone, whose address, or whose address and port was sent to
-   * through that same mapping. A mapping for another destination opens nothing.
+   * from that same external endpoint. What another mapping was used for opens nothing.
    */
   readonly filtering: Dependence;
   readonly portAllocation: PortAllocation;
@@ -29,7 +29,7 @@ export interface NatBehaviour {
   readonly mappingTimeoutMs: number;
   /** false: no UDP passes in either direction. */
   readonly udp: boolean;
-  /** Whether hosts inside may ask it for a mapping that lets everybody in (PCP, NAT-PMP, UPnP-IGD). */
+  /** Whether hosts right behind it may ask for a mapping that lets everybody in (PCP, NAT-PMP, UPnP-IGD). */
   readonly mapsPorts: boolean;
 }
 
