@@ -97,7 +97,11 @@ describe.skipIf(!CAN_RUN)('what is in the way', () => {
 
   describe('the join link', () => {
     it('is none', async () => {
-      expect(await joining('warren://')).toMatchObject({ code: 'badJoinLink', ...COMPLETE });
+      for (const text of ['foo', 'warren://', (await mesh.link()).slice(0, 60)]) {
+        const { code, stdout, stderr } = await ada.warren('up', '--join', text);
+        expect({ text, code, stdout }).toEqual({ text, code: 2, stdout: '' });
+        expect(stderr).toContain('this is not a join link');
+      }
       expect(await ada.problem('up', '--join-file', '/nowhere')).toMatchObject({ code: 'badJoinLink', ...COMPLETE });
       expect(await ada.problem('up')).toMatchObject({ code: 'notConfigured', ...COMPLETE });
     });

@@ -51,7 +51,9 @@ describe.skipIf(!CAN_RUN)('a mesh of three machines', () => {
   it('takes the link from standard input and from a file, so that it is in nobody’s list of processes', async () => {
     const link = await mesh.link();
     const file = mesh.lab.file('link', `${link}\n`);
-    expect((await ada.warren('up', '--join-file', file)).code).toBe(0);
+    const { code, stderr } = await ada.warren('up', '--join-file', file);
+    // A member already, and it says so.
+    expect({ code, stderr }).toMatchObject({ code: 0, stderr: expect.stringContaining('the link is not needed') });
     expect(await ada.must('ip', 'bob')).toBe(await bob.must('ip'));
   });
 
@@ -167,6 +169,12 @@ describe.skipIf(!CAN_RUN)('a mesh of three machines', () => {
   });
 
   describe('the controller is away', () => {
+    let link: string;
+
+    beforeAll(async () => {
+      link = await mesh.link();
+    });
+
     it('traffic flows on, new sessions begin, and a machine that restarts connects from its own disk', async () => {
       for (const machine of mesh.machines) {
         await until(`${machine.name} has its netmap on disk`, SOON_MS, () =>
@@ -196,8 +204,30 @@ describe.skipIf(!CAN_RUN)('a mesh of three machines', () => {
       expect({ code, stderr }).toMatchObject({ code: 0, stderr: expect.stringContaining('cannot be reached') });
     });
 
-    it('all come back to it by themselves', async () => {
+    it('`up --join` does not say that it joined, and what is connected stays so', async () => {
+      const [cats] = await cat.addresses();
+      await bob.reaches(cats);
+      expect(await bob.problem('up', '--join', link, '--hostname', 'bob', '--timeout', '1')).toMatchObject({
+        code: expect.stringMatching(/controllerUnreachable|timeout/),
+        message: expect.stringContaining('the join link has not been used'),
+        why: expect.any(String),
+        help: expect.stringContaining('warren up without --join'),
+      });
+      await bob.reaches(cats);
+      expect((await bob.status()).state).toBe('up');
+    });
+
+    it('`up --join` waits for it, and is done when it is there', async () => {
+      const joining = bob.warren('up', '--join', link, '--hostname', 'bob', '--timeout', '60');
+      // It has tried before the controller is there.
+      await bob.untilStatus('it tries', SOON_MS, ({ controller }) => controller.lastError !== null);
       await mesh.startController();
+      const { code, stdout } = await joining;
+      expect({ code, stdout }).toEqual({ code: 0, stdout: `${(await bob.addresses()).join('\n')}\n` });
+      expect((await bob.status()).controller.state).toBe('connected');
+    });
+
+    it('all come back to it by themselves', async () => {
       for (const machine of mesh.machines) {
         await machine.untilStatus('connected again', 60_000, ({ controller }) => controller.state === 'connected');
       }

@@ -4,6 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { printable } from '../../base/printable.ts';
+import { parseJoinLink } from '../../protocol/join-link.ts';
 import type { Status, UpLine, UpRequest } from '../../protocol/local-api.ts';
 import {
   type CliIo,
@@ -46,9 +47,10 @@ export const upCommand: Command = {
   summary: 'Connect this machine; --join LINK joins a network first.',
   usage: 'up [--join LINK] [OPTION …]',
   details: `A join link comes from the network's controller: warren keys create. Without one it
-connects to the network that this machine belongs to already. Prints the addresses, one a
-line, IPv4 first. What is in the way is told after --timeout seconds at the latest; the
-daemon goes on trying.
+connects to the network that this machine belongs to already, with the controller away too.
+With one it waits until the controller has answered. Prints the addresses, one a line, IPv4
+first. What is in the way is told after --timeout seconds at the latest; the daemon goes on
+trying.
 
 Exit code: 0 connected, 1 not (yet), 2 for wrong arguments.`,
   options: [
@@ -76,7 +78,7 @@ function run(args: readonly string[], io: CliIo): Promise<number> {
   const timeout = wholeNumber('timeout', values.timeout, 0, TIMEOUT_MAX_S) ?? TIMEOUT_DEFAULT_S;
   const json = values.json === true;
   return withDaemon(io, 'up', json, async () => {
-    const joinLink = await readLink(values.join, values['join-file']);
+    const joinLink = checkedLink(await readLink(values.join, values['join-file']));
     const body: UpRequest = { joinLink, hostname: values.hostname ?? null, timeoutMs: timeout * 1000 };
     const socket = socketPath(values.socket, io.env);
     const patienceMs = Math.min(DAEMON_START_MS, timeout * 1000);
@@ -102,6 +104,15 @@ async function readLink(join: string | undefined, file: string | undefined): Pro
       help: 'name a file that you may read, or give the link on standard input: --join -',
     });
   }
+}
+
+/** A text that is no link is wrong usage, wherever it was read. It may hold most of a secret and is not repeated. */
+function checkedLink(text: string | null): string | null {
+  const parsed = text === null ? null : parseJoinLink(text);
+  if (parsed === null || parsed.ok) return text;
+  throw new UsageError(
+    `this is not a join link: ${parsed.reason}; copy the whole line that warren keys create printed, in quotes`,
+  );
 }
 
 async function readStandardInput(): Promise<string> {

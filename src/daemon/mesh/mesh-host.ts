@@ -2,11 +2,9 @@
 // is. What is remembered is on the disk before anyone is told. What is asked at the same time is done one after another.
 
 import { getRandomValues } from 'node:crypto';
-import { hostname as systemHostname } from 'node:os';
 import type { WallTime } from '../../base/instant.ts';
 import { nodeProvider } from '../../crypto/node.ts';
 import type { SavedNetmap } from '../../mesh/netmap.ts';
-import { type JoinLink, parseJoinLink } from '../../protocol/join-link.ts';
 import type {
   DaemonState,
   PingLine,
@@ -16,26 +14,19 @@ import type {
   UpLine,
   UpRequest,
 } from '../../protocol/local-api.ts';
-import { HOSTNAME_LENGTH_MAX, type NodeId, type PublicKeyText } from '../../protocol/values.ts';
+import type { NodeId, PublicKeyText } from '../../protocol/values.ts';
 import type { Log } from '../log.ts';
 import type { OpenControl } from './control.ts';
 import type { HostNetwork } from './host-network.ts';
 import type { LocalBackend, PeerFilter } from './local-api-server.ts';
-import { MeshNode, publicKeyText, type WatchClock } from './mesh-node.ts';
+import { joining, publicKeyOf, resumed, sameMembership, startOf } from './membership.ts';
+import { MeshNode, type WatchClock } from './mesh-node.ts';
 import { type NetmapSealing, NetmapStore } from './netmap-store.ts';
 import { keyBytes, type NodeFile, newPrivateKey } from './node-file.ts';
 import { findPeer } from './peer-lookup.ts';
 import { Pinger } from './pinger.ts';
 import { ProblemError, toProblem } from './problem-error.ts';
-import {
-  badJoinLink,
-  linkWithoutSecret,
-  notConfigured,
-  notRotated,
-  otherNetwork,
-  rotating,
-  timedOut,
-} from './problems.ts';
+import { linkNotUsed, notConfigured, notRotated, rotating, timedOut } from './problems.ts';
 import { RECENT_MAX } from './recent-peers.ts';
 import type { StateDirectory } from './state-directory.ts';
 import { statusOf } from './status-view.ts';
@@ -131,8 +122,8 @@ export class MeshHost implements LocalBackend {
   }
 
   async up(request: UpRequest, tell: (line: UpLine) => void, signal: AbortSignal): Promise<void> {
-    await this.#inTurn(() => this.#goUp(request));
-    await this.#untilUp(request.timeoutMs, tell, signal);
+    await this.#inTurn(() => this.#goUp(request, tell));
+    await this.#untilUp(request, tell, signal);
   }
 
   down(): Promise<void> {
@@ -215,11 +206,14 @@ export class MeshHost implements LocalBackend {
 
   // — up —
 
-  async #goUp(request: UpRequest): Promise<void> {
+  async #goUp(request: UpRequest, tell: (line: UpLine) => void): Promise<void> {
     const before = this.#file;
     const next = request.joinLink === null ? resumed(before, request) : joining(before, request.joinLink, request);
-    const rebegin = this.#node === null || this.#node.problem !== null || !sameMembership(before, next);
-    if (!rebegin) return;
+    const node = this.#node;
+    if (node !== null && node.problem === null && sameMembership(before, next)) {
+      if (request.joinLink !== null) await this.#useLink(node, next, tell);
+      return;
+    }
     await this.#end(null);
     // On the disk before the controller hears of the key: one that is let in and then forgotten is a member for nothing.
     await this.#remember(next);
@@ -229,6 +223,20 @@ export class MeshHost implements LocalBackend {
       this.#beginFailed(error);
       throw error;
     }
+  }
+
+  /**
+   * A link for a machine that is a member and runs. While the controller is away it may turn out to have forgotten us: then the link
+   * lets us in again, and the sessions that there are go on until that is known.
+   */
+  async #useLink(node: MeshNode, file: NodeFile, tell: (line: UpLine) => void): Promise<void> {
+    if (!file.joined) return;
+    if (node.control.status().state === 'connected') {
+      tell({ type: 'progress', step: 'member', message: 'a member of this network already: the link is not needed' });
+      return;
+    }
+    await this.#remember(file);
+    if (this.#node === node) node.registerAnew(startOf(file));
   }
 
   async #begin(): Promise<void> {
@@ -243,11 +251,7 @@ export class MeshHost implements LocalBackend {
       portMayChange: !fixed,
       controllerUrl: file.controller.url,
       controllerKey: file.controller.key,
-      start: {
-        hostname: file.hostname ?? defaultHostname(),
-        authKey: file.authKey,
-        nextKey: publicKeyOf(file.nextPrivateKey),
-      },
+      start: startOf(file),
       saved,
       recent: file.joined ? (state.readRecent()?.ids ?? []) : [],
       createPlane,
@@ -300,7 +304,8 @@ export class MeshHost implements LocalBackend {
   }
 
   /** Tells what is going on until the node is up or a person is needed. The node goes on when nobody waits any more. */
-  #untilUp(timeoutMs: number, tell: (line: UpLine) => void, signal: AbortSignal): Promise<void> {
+  #untilUp({ timeoutMs, joinLink }: UpRequest, tell: (line: UpLine) => void, signal: AbortSignal): Promise<void> {
+    const withLink = joinLink !== null;
     return new Promise((resolve) => {
       // Each once: a controller that is away is tried again and again.
       const told = new Set<string>();
@@ -315,10 +320,10 @@ export class MeshHost implements LocalBackend {
       const gone = (): void => finish(null);
       const look = (): void => {
         const node = this.#node;
-        const problem = this.#problem;
+        const problem = this.#problem ?? (withLink ? keyMismatchOf(node) : null);
         if (node === null || problem !== null) {
           finish({ type: 'error', problem: problem ?? (this.#file === null ? notConfigured() : isDown()) });
-        } else if (isSettled(node)) {
+        } else if (withLink ? isAdmitted(node) : isSettled(node)) {
           finish({ type: 'done', status: this.status({ kind: 'none' }) });
         } else if (!told.has(node.progress.message) && told.size < PROGRESS_MAX) {
           told.add(node.progress.message);
@@ -330,7 +335,7 @@ export class MeshHost implements LocalBackend {
       limit = setTimeout(() => {
         const node = this.#node;
         const problem = node?.connectionProblem ?? timedOut(timeoutMs / 1000, node?.progress.message ?? 'it is not up');
-        finish({ type: 'error', problem });
+        finish({ type: 'error', problem: withLink && node?.state === 'up' ? linkNotUsed(problem) : problem });
       }, timeoutMs);
       if (signal.aborted) gone();
       else look();
@@ -479,67 +484,22 @@ export class MeshHost implements LocalBackend {
   }
 }
 
+/** Up, and the controller has said so. */
+function isAdmitted(node: MeshNode): boolean {
+  return node.state === 'up' && node.control.status().state === 'connected';
+}
+
+/** Whoever waits for the controller waits in vain for one that is another. */
+function keyMismatchOf(node: MeshNode | null): Problem | null {
+  const problem = node?.connectionProblem ?? null;
+  return problem?.code === 'controllerKeyMismatch' ? problem : null;
+}
+
 /** Up, and with the controller as far as it will get for now. */
 function isSettled(node: MeshNode): boolean {
   if (node.state !== 'up') return false;
   const { state, step } = node.control.status();
   return state === 'connected' || step === 'backoff';
-}
-
-function resumed(file: NodeFile | null, { hostname }: UpRequest): NodeFile {
-  if (file === null) throw new ProblemError(notConfigured());
-  return { ...file, wanted: 'up', hostname: hostname ?? file.hostname };
-}
-
-function joining(before: NodeFile | null, text: string, { hostname }: UpRequest): NodeFile {
-  const parsed = parseJoinLink(text);
-  if (!parsed.ok) throw new ProblemError(badJoinLink(parsed.reason));
-  const { link } = parsed;
-  if (before?.joined === true) {
-    if (before.controller.key !== link.controllerKey) throw new ProblemError(otherNetwork(before.controller.url));
-    return { ...before, ...membershipOf(link), wanted: 'up', hostname: hostname ?? before.hostname };
-  }
-  if (link.authKey === null) throw new ProblemError(linkWithoutSecret());
-  return {
-    format: 1,
-    privateKey: before?.privateKey ?? newPrivateKey(),
-    nextPrivateKey: null,
-    joined: false,
-    wanted: 'up',
-    hostname,
-    ...membershipOf(link),
-  };
-}
-
-function membershipOf(link: JoinLink): Pick<NodeFile, 'controller' | 'authKey'> {
-  return { controller: { url: link.url, key: link.controllerKey }, authKey: link.authKey };
-}
-
-function sameMembership(before: NodeFile | null, next: NodeFile): boolean {
-  return (
-    before !== null &&
-    before.privateKey === next.privateKey &&
-    before.controller.url === next.controller.url &&
-    before.controller.key === next.controller.key &&
-    before.hostname === next.hostname &&
-    before.wanted === next.wanted &&
-    (before.authKey === next.authKey || before.joined)
-  );
-}
-
-function defaultHostname(): string {
-  const name = systemHostname().slice(0, HOSTNAME_LENGTH_MAX);
-  return name === '' ? 'node' : name;
-}
-
-function publicKeyOf(privateKey: string | null): PublicKeyText | null {
-  if (privateKey === null) return null;
-  const secret = keyBytes(privateKey);
-  const key = nodeProvider.importPrivateKey(secret);
-  const text = publicKeyText(key.publicKey);
-  secret.fill(0);
-  key.wipe();
-  return text;
 }
 
 function isDown(): Problem {

@@ -146,6 +146,11 @@ export class MeshNode {
     this.#greetRecent();
   }
 
+  /** Over a new connection, with what `start` says; sessions and netmap stay. */
+  registerAnew(start: MeshNodeOptions['start']): void {
+    if (!this.#closed) this.#control.start({ ...start, resume: this.mesh.netmap.position });
+  }
+
   get mesh(): Tunnel['mesh'] {
     return this.#tunnel.mesh;
   }

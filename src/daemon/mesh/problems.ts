@@ -44,6 +44,16 @@ export function linkWithoutSecret(): Problem {
   };
 }
 
+/** `waited`: why the controller has not answered. The machine is connected all the same, by the netmap that it has. */
+export function linkNotUsed(waited: Problem): Problem {
+  return {
+    ...waited,
+    message: 'the join link has not been used: the controller has not answered',
+    why: waited.why ?? waited.message,
+    help: 'the daemon goes on trying; warren up without --join connects with what is saved of this network',
+  };
+}
+
 export function fromControl(problem: ControlProblem): Problem {
   return { code: problem.code, message: problem.message, why: null, help: problem.help };
 }

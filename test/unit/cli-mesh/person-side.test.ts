@@ -59,6 +59,8 @@ const UP: Status = {
   peers: [PEER],
 };
 
+const LINK = `warren://192.0.2.1:7370?key=${'k'.repeat(43)}&auth=abcdefghijklmnop`;
+
 const PROBLEM: Problem = { code: 'authKeyUsed', message: 'the key was used', why: 'it is for once', help: 'ask again' };
 
 let path: string;
@@ -118,20 +120,41 @@ function refuses(problem: Problem): (res: ServerResponse) => void {
 describe('up', () => {
   it('prints progress on standard error and the addresses on standard output', async () => {
     answer = lines({ type: 'progress', step: 'connecting', message: 'connecting …' }, { type: 'done', status: UP });
-    expect(await warren('up', '--join', 'warren://x', '--hostname', 'h', '--timeout', '5')).toEqual({
+    expect(await warren('up', '--join', LINK, '--hostname', 'h', '--timeout', '5')).toEqual({
       code: 0,
       out: '100.64.0.1\nfd00::1\n',
       error: 'connecting …\nconnected to home as laptop\n',
     });
-    expect(asked).toEqual([{ route: 'POST /v1/up', body: { joinLink: 'warren://x', hostname: 'h', timeoutMs: 5000 } }]);
+    expect(asked).toEqual([{ route: 'POST /v1/up', body: { joinLink: LINK, hostname: 'h', timeoutMs: 5000 } }]);
   });
 
   it('reads the link from a file: its first line with something in it', async () => {
     answer = lines({ type: 'done', status: UP });
     const file = join(temporaryDirectory(), 'link');
-    writeFileSync(file, '\n  warren://y  \nrest\n');
+    writeFileSync(file, `\n  ${LINK}  \nrest\n`);
     expect((await warren('up', '--join-file', file)).code).toBe(0);
-    expect(asked[0]?.body).toMatchObject({ joinLink: 'warren://y', hostname: null });
+    expect(asked[0]?.body).toMatchObject({ joinLink: LINK, hostname: null });
+  });
+
+  it('a text that is no link is wrong usage, is not repeated, and is not sent', async () => {
+    const cutOff = LINK.slice(0, -10);
+    const file = join(temporaryDirectory(), 'link');
+    writeFileSync(file, `${cutOff}\n`);
+    for (const argv of [
+      ['--join', 'foo'],
+      ['--join', ''],
+      ['--join', 'warren://'],
+      ['--join', cutOff],
+      ['--join-file', file],
+      ['--json', '--join', 'foo'],
+    ]) {
+      const { code, out, error } = await warren('up', ...argv);
+      expect({ argv, code, out }).toEqual({ argv, code: 2, out: '' });
+      expect(error).toContain('this is not a join link: ');
+      expect(error).toContain('warren keys create');
+      expect(error).not.toContain('abcdef');
+    }
+    expect(asked).toEqual([]);
   });
 
   it('without a link asks for the network that the machine belongs to', async () => {

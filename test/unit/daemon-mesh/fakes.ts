@@ -26,6 +26,7 @@ import type { PunchRequest, Snapshot, Welcome } from '../../../src/protocol/cont
 import { formatJoinLink } from '../../../src/protocol/join-link.ts';
 import type { PingLine, Problem, Status, UpLine } from '../../../src/protocol/local-api.ts';
 import type { NetmapNode, Network } from '../../../src/protocol/netmap.ts';
+import type { Reach } from '../../../src/protocol/reach.ts';
 import type { Candidate, NodeId, NodeName, PublicKeyText } from '../../../src/protocol/values.ts';
 import { rememberingLog, temporaryDirectory } from '../daemon-fixtures.ts';
 
@@ -166,6 +167,7 @@ export class FakeNetwork implements HostNetwork {
 
 /** The controller's end and the client in between: a test says what comes. */
 export class FakeControl implements Control {
+  readonly reaches: (Reach | null)[] = [];
   readonly settings: ControlSettings;
   started: ControlStart | null = null;
   stopped: 'down' | 'logout' | 'silent' | null = null;
@@ -193,12 +195,16 @@ export class FakeControl implements Control {
 
   start(start: ControlStart): void {
     this.started = start;
-    this.says({ state: 'connecting', step: 'connecting', message: 'connecting to the controller' });
+    this.says({ state: 'connecting', step: 'connecting', message: 'connecting to the controller', lastError: null });
   }
 
   stop(goodbye: 'down' | 'logout' | null): Promise<void> {
     this.stopped = goodbye ?? 'silent';
     return Promise.resolve();
+  }
+
+  setReach(reach: Reach | null): void {
+    this.reaches.push(reach);
   }
 
   setCandidates(candidates: readonly Candidate[], listenPort: number): void {
