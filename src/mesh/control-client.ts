@@ -18,6 +18,7 @@ import {
   type Welcome,
 } from '../protocol/control.ts';
 import type { Position } from '../protocol/netmap.ts';
+import type { Reach } from '../protocol/reach.ts';
 import { CANDIDATES_MAX, type Candidate, type PublicKeyText } from '../protocol/values.ts';
 import { PROTOCOL_VERSION } from '../protocol/version-log.ts';
 import { RETRY_MAX_MS, retryDelayMs, uniform } from './control-backoff.ts';
@@ -118,6 +119,7 @@ export class ControlClient {
   #removal: ControlError | null = null;
   #position: Position | null = null;
   #candidates: readonly Candidate[] = [];
+  #reach: Reach | null = null;
   #listenPort = 0;
   /** What this connection has been told of them, as one string; null = nothing. */
   #announced: string | null = null;
@@ -178,6 +180,16 @@ export class ControlClient {
   setCandidates(candidates: readonly Candidate[], listenPort: number, now: Instant): void {
     this.#candidates = candidates.slice(0, CANDIDATES_MAX);
     this.#listenPort = listenPort;
+    this.#whereaboutsSet(now);
+  }
+
+  /** Told with the candidates, and in the same way. */
+  setReach(reach: Reach | null, now: Instant): void {
+    this.#reach = reach;
+    this.#whereaboutsSet(now);
+  }
+
+  #whereaboutsSet(now: Instant): void {
     if (!this.#isWelcomed() || this.#candidatesText() === this.#announced) {
       this.#candidatesAt = NEVER;
       return;
@@ -231,6 +243,7 @@ export class ControlClient {
       authKey: this.#rotation.open && !this.#keyIsKnown ? null : this.#authKey,
       resume: this.#position,
       candidates: [...this.#candidates],
+      reach: this.#reach,
       listenPort: this.#listenPort,
     });
   }
@@ -472,12 +485,18 @@ export class ControlClient {
   #announce(): void {
     this.#candidatesAt = NEVER;
     this.#announced = this.#candidatesText();
-    this.#send({ type: 'candidates', candidates: [...this.#candidates], listenPort: this.#listenPort });
+    this.#send({
+      type: 'candidates',
+      candidates: [...this.#candidates],
+      reach: this.#reach,
+      listenPort: this.#listenPort,
+    });
   }
 
   #candidatesText(): string {
-    if (this.#candidates.length === 0) return NO_CANDIDATES;
-    return `${this.#listenPort} ${this.#candidates.map(({ kind, endpoint }) => `${kind} ${endpoint}`).join(' ')}`;
+    if (this.#candidates.length === 0 && this.#reach === null) return NO_CANDIDATES;
+    const candidates = this.#candidates.map(({ kind, endpoint }) => `${kind} ${endpoint}`);
+    return `${this.#listenPort} ${candidates.join(' ')} ${JSON.stringify(this.#reach)}`;
   }
 
   #askRotation(): void {

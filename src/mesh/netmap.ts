@@ -5,6 +5,7 @@
 import type { IpAddress } from '../base/ip.ts';
 import type { Delta, Snapshot } from '../protocol/control.ts';
 import type { NetmapNode, NetmapOp, Network, Position } from '../protocol/netmap.ts';
+import { sameReach } from '../protocol/reach.ts';
 import type { NodeId } from '../protocol/values.ts';
 
 /** What of a known peer is different; addresses are those inside the tunnel. */
@@ -224,7 +225,9 @@ export class Netmap {
 
 function after(node: NetmapNode, op: Exclude<NetmapOp, { op: 'network' } | { op: 'remove' }>): NetmapNode {
   if (op.op === 'put') return op.node;
-  return op.op === 'candidates' ? { ...node, candidates: op.candidates } : { ...node, online: op.online };
+  return op.op === 'candidates'
+    ? { ...node, candidates: op.candidates, reach: op.reach }
+    : { ...node, online: op.online };
 }
 
 function isCalled(node: NetmapNode, text: string, name: string): boolean {
@@ -253,7 +256,7 @@ function pushDifference(changes: NetmapChange[], before: NetmapNode | undefined,
 
 function aspectsOf(before: NetmapNode, node: NetmapNode): NodeAspect[] {
   const aspects: NodeAspect[] = [];
-  if (!sameCandidates(before, node)) aspects.push('candidates');
+  if (!sameCandidates(before, node) || !sameReach(before.reach, node.reach)) aspects.push('candidates');
   if (before.address4 !== node.address4 || before.address6 !== node.address6) aspects.push('addresses');
   if (before.name !== node.name) aspects.push('renamed');
   if (before.tags.join() !== node.tags.join()) aspects.push('tags');

@@ -4,6 +4,7 @@
 
 import { z } from 'zod';
 import { epochSchema, netmapNodeSchema, netmapOpSchema, networkSchema, positionSchema } from './netmap.ts';
+import { reachFieldSchema } from './reach.ts';
 import {
   addressSchema,
   candidatesSchema,
@@ -43,6 +44,7 @@ export const registerSchema = z.object({
   authKey: z.string().max(128).nullable(),
   resume: positionSchema.nullable(),
   candidates: candidatesSchema,
+  reach: reachFieldSchema,
   /** UDP port of the tunnel, for the address that the controller sees. */
   listenPort: z.int().min(0).max(65_535),
 });
@@ -50,6 +52,7 @@ export const registerSchema = z.object({
 export const candidatesMessageSchema = z.object({
   type: z.literal('candidates'),
   candidates: candidatesSchema,
+  reach: reachFieldSchema,
   listenPort: z.int().min(0).max(65_535),
 });
 
@@ -63,6 +66,7 @@ export const punchRequestSchema = z.object({
   txid: z.int().min(0).max(0xffff_ffff),
   reply: z.boolean(),
   candidates: candidatesSchema,
+  reach: reachFieldSchema,
 });
 
 /** Our next key. Answered by `keyRotated` once it is durable; the next connection is made with it. */
@@ -134,6 +138,7 @@ export const punchSchema = z.object({
   txid: z.int().min(0).max(0xffff_ffff),
   reply: z.boolean(),
   candidates: candidatesSchema,
+  reach: reachFieldSchema,
 });
 
 export const keyRotatedSchema = z.object({ type: z.literal('keyRotated'), publicKey: publicKeySchema });

@@ -3,6 +3,7 @@
 // absent means "unchanged".
 
 import { z } from 'zod';
+import { reachFieldSchema } from './reach.ts';
 import {
   address4Schema,
   address6Schema,
@@ -37,6 +38,7 @@ export const netmapNodeSchema = z.object({
   address6: address6Schema,
   tags: tagsSchema,
   candidates: candidatesSchema,
+  reach: reachFieldSchema,
   /** Whether the controller hears from it. Shown to people; never a reason to end a session. */
   online: z.boolean(),
 });
@@ -47,7 +49,7 @@ export const netmapOpSchema = z.discriminatedUnion('op', [
   z.object({ op: z.literal('put'), node: netmapNodeSchema }),
   /** Removed, expired or disabled: its session is destroyed at once. */
   z.object({ op: z.literal('remove'), id: nodeIdSchema }),
-  z.object({ op: z.literal('candidates'), id: nodeIdSchema, candidates: candidatesSchema }),
+  z.object({ op: z.literal('candidates'), id: nodeIdSchema, candidates: candidatesSchema, reach: reachFieldSchema }),
   z.object({ op: z.literal('presence'), id: nodeIdSchema, online: z.boolean() }),
   z.object({ op: z.literal('network'), network: networkSchema }),
 ]);

@@ -2,7 +2,7 @@
 // whether UDP works there at all. It travels wherever the candidates do (docs/paths.md). Readers of older messages see null.
 
 import { z } from 'zod';
-import { nodeIdSchema, wordsSchema } from './values.ts';
+import { type Candidate, nodeIdSchema, wordsSchema } from './values.ts';
 
 const URL_LENGTH_MAX = 512;
 
@@ -28,8 +28,25 @@ export const reachSchema = z.object({
 });
 export type Reach = z.output<typeof reachSchema>;
 
-/** For a field of a message that older peers leave out. */
-export const reachFieldSchema = reachSchema.nullable().default(null);
+/** For a field of a message that older peers leave out: absent is null, nothing known. */
+export const reachFieldSchema = reachSchema.nullish();
+
+export function sameReach(a: Reach | null | undefined, b: Reach | null | undefined): boolean {
+  if (a == null || b == null) return (a ?? null) === (b ?? null);
+  return (
+    a.home?.relay === b.home?.relay &&
+    a.home?.slot === b.home?.slot &&
+    a.mapping === b.mapping &&
+    a.udp === b.udp &&
+    a.url === b.url
+  );
+}
+
+/** A node's candidates and reach: what it says of where it is, and what is replaced as a whole. */
+export interface Whereabouts {
+  readonly candidates: readonly Candidate[];
+  readonly reach: Reach | null;
+}
 
 /** A member that has it is a relay, not a machine with an address of interest to people. Given by auth keys alone. */
 export const RELAY_TAG = 'relay';

@@ -61,6 +61,7 @@ function node(id: number, edit: Partial<NodeRecord> = {}): NodeRecord {
     createdAt: 0 as WallTime,
     lastSeenAt: null,
     online: true,
+    reach: null,
     candidates: [],
     os: '',
     software: '',

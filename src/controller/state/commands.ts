@@ -7,7 +7,8 @@ import type { WallTime } from '../../base/instant.ts';
 import type { IpAddress } from '../../base/ip.ts';
 import type { KeyCreate, TokenCreate } from '../../protocol/admin-api.ts';
 import type { ErrorCode, RegisterMessage } from '../../protocol/control.ts';
-import type { Candidate, NodeId, NodeName, PublicKeyText } from '../../protocol/values.ts';
+import type { Whereabouts } from '../../protocol/reach.ts';
+import type { NodeId, NodeName, PublicKeyText } from '../../protocol/values.ts';
 import type { AuthKeyRecord, Change, NodeRecord, Settings, TokenRecord } from './model.ts';
 
 /** One transport: given by whoever holds the sockets, never used again. */
@@ -98,7 +99,7 @@ export interface Speaker {
 export type Command =
   | { readonly kind: 'admin'; readonly ticket: Ticket; readonly actor: Actor; readonly command: AdminCommand }
   | { readonly kind: 'register'; readonly speaker: Speaker; readonly message: RegisterMessage }
-  | { readonly kind: 'candidates'; readonly speaker: Speaker; readonly candidates: readonly Candidate[] }
+  | { readonly kind: 'candidates'; readonly speaker: Speaker; readonly whereabouts: Whereabouts }
   | { readonly kind: 'rotateKey'; readonly speaker: Speaker; readonly publicKey: PublicKeyText }
   | { readonly kind: 'goodbye'; readonly speaker: Speaker; readonly reason: 'down' | 'logout' }
   /** Nodes whose presence may differ from what is stored. */

@@ -90,7 +90,7 @@ function foldPart(
 ): void {
   const put = place.put < 0 ? null : (result[place.put] as NetmapOp);
   if (put?.op === 'put') {
-    const node = op.op === 'candidates' ? { candidates: op.candidates } : { online: op.online };
+    const node = op.op === 'candidates' ? { candidates: op.candidates, reach: op.reach } : { online: op.online };
     result[place.put] = { op: 'put', node: { ...put.node, ...node } };
   } else if (place[part] >= 0) {
     result[place[part]] = op;

@@ -4,7 +4,8 @@
 import { type Instant, UNSET } from '../../base/instant.ts';
 import type { IpAddress } from '../../base/ip.ts';
 import type { Position } from '../../protocol/netmap.ts';
-import type { Candidate, NodeId, PublicKeyText } from '../../protocol/values.ts';
+import type { Whereabouts } from '../../protocol/reach.ts';
+import type { NodeId, PublicKeyText } from '../../protocol/values.ts';
 import type { ConnectionId, Speaker } from './commands.ts';
 
 /**
@@ -37,8 +38,8 @@ export interface Connection {
   resume: Position | null;
   /** Of its tunnel, as it said last; 0: unknown. */
   listenPort: number;
-  /** The newest candidates, held back because others came just before. */
-  heldCandidates: readonly Candidate[] | null;
+  /** The newest of these, held back because others came just before. */
+  heldWhereabouts: Whereabouts | null;
   candidatesFull: Instant;
   registersFull: Instant;
 }
@@ -70,7 +71,7 @@ export class Connections {
       waiting: 0,
       resume: null,
       listenPort: 0,
-      heldCandidates: null,
+      heldWhereabouts: null,
       candidatesFull: UNSET,
       registersFull: UNSET,
     });

@@ -1,7 +1,8 @@
 // What a registered node asks: other candidates, another key, to go. A node that is gone by now changes nothing: its
 // connection has been told.
 
-import type { Candidate, PublicKeyText } from '../../protocol/values.ts';
+import { sameReach, type Whereabouts } from '../../protocol/reach.ts';
+import type { PublicKeyText } from '../../protocol/values.ts';
 import { sameCandidates } from './candidates.ts';
 import type { Decision, Outcome, Speaker } from './commands.ts';
 import { actorOf, nodeOf, refused } from './decide-register.ts';
@@ -14,13 +15,14 @@ const NOTHING: Decision = { changes: [], outcome: { kind: 'done' } };
 export function decideCandidates(
   view: StateView,
   speaker: Speaker,
-  candidates: readonly Candidate[],
+  { candidates, reach }: Whereabouts,
   around: Surroundings,
 ): Decision {
   const node = nodeOf(view, speaker);
-  if (node === undefined || sameCandidates(node.candidates, candidates)) return NOTHING;
+  if (node === undefined) return NOTHING;
+  if (sameCandidates(node.candidates, candidates) && sameReach(node.reach, reach)) return NOTHING;
   const drafting = new Drafting(view, around.wall);
-  drafting.putNode({ ...node, candidates });
+  drafting.putNode({ ...node, candidates, reach });
   return decided(drafting);
 }
 

@@ -2,6 +2,7 @@
 // out is renewed by an auth key, with its addresses and name. An auth key of a known node in good standing is not used up.
 
 import type { ErrorCode, RegisterMessage } from '../../protocol/control.ts';
+import { sameReach } from '../../protocol/reach.ts';
 import type { NodeId, PublicKeyText } from '../../protocol/values.ts';
 import { addressesOf, findHost } from './addresses.ts';
 import { sameCandidates, sharedCandidates } from './candidates.ts';
@@ -128,7 +129,8 @@ function comeBack(
     known.hostname === said.hostname &&
     known.os === said.os &&
     known.software === said.software &&
-    sameCandidates(known.candidates, said.candidates);
+    sameCandidates(known.candidates, said.candidates) &&
+    sameReach(known.reach, said.reach);
   if (unchanged) return registered(drafting, known, 'returned');
   const lastSeenAt = known.online === online ? known.lastSeenAt : around.wall;
   // A name is what others go by: who takes one is on record.
@@ -145,6 +147,7 @@ function saidBy(speaker: Speaker, message: RegisterMessage) {
     os,
     software,
     candidates: sharedCandidates(message.candidates, speaker.remoteAddress, listenPort),
+    reach: message.reach ?? null,
   };
 }
 

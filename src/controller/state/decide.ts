@@ -17,7 +17,7 @@ export function decide(view: StateView, command: Command, around: Surroundings):
     case 'register':
       return decideRegister(view, command.speaker, command.message, around);
     case 'candidates':
-      return decideCandidates(view, command.speaker, command.candidates, around);
+      return decideCandidates(view, command.speaker, command.whereabouts, around);
     case 'rotateKey':
       return decideRotateKey(view, command.speaker, command.publicKey, around);
     case 'goodbye':

@@ -4,6 +4,7 @@
 import { assert } from '../../base/assert.ts';
 import type { WallTime } from '../../base/instant.ts';
 import type { NetmapOp } from '../../protocol/netmap.ts';
+import { sameReach } from '../../protocol/reach.ts';
 import { sameCandidates } from './candidates.ts';
 import type { Actor } from './commands.ts';
 import type { AuthKeyRecord, Change, NodeRecord, Settings, TokenRecord } from './model.ts';
@@ -75,8 +76,9 @@ export class Drafting {
       this.#op({ op: 'put', node: netmapNodeOf(after) });
       return;
     }
-    if (!sameCandidates(before.candidates, after.candidates)) {
-      this.#op({ op: 'candidates', id: after.id, candidates: netmapNodeOf(after).candidates });
+    if (!sameCandidates(before.candidates, after.candidates) || !sameReach(before.reach, after.reach)) {
+      const { candidates, reach } = netmapNodeOf(after);
+      this.#op({ op: 'candidates', id: after.id, candidates, ...(reach == null ? {} : { reach }) });
     }
     if (before.online !== after.online) this.#op({ op: 'presence', id: after.id, online: after.online });
   }

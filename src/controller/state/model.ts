@@ -5,6 +5,7 @@ import type { WallTime } from '../../base/instant.ts';
 import type { IpAddress, IpPrefix } from '../../base/ip.ts';
 import type { Scope } from '../../protocol/admin-api.ts';
 import type { NetmapOp } from '../../protocol/netmap.ts';
+import type { Reach } from '../../protocol/reach.ts';
 import type { Candidate, NodeId, NodeName, PublicKeyText } from '../../protocol/values.ts';
 
 export interface NodeRecord {
@@ -25,6 +26,7 @@ export interface NodeRecord {
   readonly lastSeenAt: WallTime | null;
   readonly online: boolean;
   readonly candidates: readonly Candidate[];
+  readonly reach: Reach | null;
   readonly os: string;
   readonly software: string;
   /** Public id of the auth key that it joined with. */

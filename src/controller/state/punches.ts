@@ -59,9 +59,9 @@ export class Punches {
     if (!asked) this.#senders.spend(nodeId, now);
     // It may be of a node that the target has not been told of yet.
     this.#fanOut.advance(target);
-    const { txid, reply } = request;
+    const { txid, reply, reach } = request;
     const candidates = sharedCandidates(request.candidates, from.remoteAddress, from.listenPort);
-    const sent = this.#outbox.sendPunch(target, { type: 'punch', from: nodeId, txid, reply, candidates });
+    const sent = this.#outbox.sendPunch(target, { type: 'punch', from: nodeId, txid, reply, candidates, reach });
     this.#counters[sent ? 'punchesPassed' : 'punchesDropped']++;
   }
 }

@@ -5,7 +5,8 @@ import { unreachable } from '../../base/assert.ts';
 import { type Instant, NEVER } from '../../base/instant.ts';
 import type { IpAddress } from '../../base/ip.ts';
 import type { ControllerMessage, ErrorCode, NodeMessage, RegisterMessage } from '../../protocol/control.ts';
-import type { Candidate, NodeId, PublicKeyText } from '../../protocol/values.ts';
+import type { Whereabouts } from '../../protocol/reach.ts';
+import type { NodeId, PublicKeyText } from '../../protocol/values.ts';
 import { PROTOCOL_VERSION, PROTOCOL_VERSION_MIN } from '../../protocol/version-log.ts';
 import type { Batches } from './batches.ts';
 import { sharedCandidates } from './candidates.ts';
@@ -83,7 +84,14 @@ export class Sessions {
         break;
       case 'candidates':
         conn.listenPort = message.listenPort;
-        this.#offer(conn, sharedCandidates(message.candidates, conn.remoteAddress, message.listenPort), now);
+        this.#offer(
+          conn,
+          {
+            candidates: sharedCandidates(message.candidates, conn.remoteAddress, message.listenPort),
+            reach: message.reach ?? null,
+          },
+          now,
+        );
         break;
       case 'punch':
         this.#punches.pass(conn, message, now);
@@ -192,9 +200,9 @@ export class Sessions {
     }
     for (const id of this.#held.takeDue(now)) {
       const conn = this.connections.get(id);
-      if (conn === undefined || conn.heldCandidates === null) continue;
-      const held = conn.heldCandidates;
-      conn.heldCandidates = null;
+      if (conn === undefined || conn.heldWhereabouts === null) continue;
+      const held = conn.heldWhereabouts;
+      conn.heldWhereabouts = null;
       this.#offer(conn, held, now);
     }
   }
@@ -239,20 +247,20 @@ export class Sessions {
   }
 
   /** What comes too often is held back, and only the newest of it. */
-  #offer(conn: Connection, candidates: readonly Candidate[], now: Instant): void {
+  #offer(conn: Connection, whereabouts: Whereabouts, now: Instant): void {
     const { candidatesBurst: burst, candidatesIntervalMs: intervalMs, commandsWaitingMax } = this.#shop.limits;
     const earned = rateWaitMs({ burst, intervalMs }, conn.candidatesFull, now);
     const waitMs = conn.waiting < commandsWaitingMax ? earned : Math.max(earned, intervalMs);
     if (waitMs > 0) {
       this.#shop.counters.candidatesDeferred++;
-      conn.heldCandidates = candidates;
+      conn.heldWhereabouts = whereabouts;
       this.#held.set(conn.id, now + waitMs);
       return;
     }
     conn.candidatesFull = rateSpent({ burst, intervalMs }, conn.candidatesFull, now);
-    conn.heldCandidates = null;
+    conn.heldWhereabouts = null;
     this.#held.delete(conn.id);
-    this.#ask(conn, { kind: 'candidates', speaker: speakerOf(conn), candidates });
+    this.#ask(conn, { kind: 'candidates', speaker: speakerOf(conn), whereabouts });
   }
 
   #ask(conn: Connection, command: Command): void {

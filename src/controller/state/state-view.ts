@@ -61,6 +61,7 @@ export function netmapNodeOf(node: NodeRecord): NetmapNode {
     address6: node.address6,
     tags: node.tags as string[],
     candidates: node.candidates as NetmapNode['candidates'],
+    ...(node.reach === null ? {} : { reach: node.reach }),
     online: node.online,
   };
 }

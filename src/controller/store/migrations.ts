@@ -112,9 +112,14 @@ async function first(schema: SchemaModule, type: ColumnTypes, dialect: Dialect):
     .execute();
 }
 
+async function reach(schema: SchemaModule, type: ColumnTypes): Promise<void> {
+  await schema.alterTable('node').addColumn('reach', type.json).execute();
+}
+
 /** In order; the names are stored. */
 const STEPS: Readonly<Record<string, Step>> = {
   '0001-first': first,
+  '0002-reach': reach,
 };
 
 export const MIGRATIONS = Object.keys(STEPS);

@@ -23,6 +23,7 @@ export interface NodeTable {
   readonly last_seen_at: number | null;
   readonly online: Flag;
   readonly candidates: string;
+  readonly reach: string | null;
   readonly os: string;
   readonly software: string;
   readonly joined_with: string | null;

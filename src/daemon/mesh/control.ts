@@ -4,6 +4,7 @@
 import type { ControlOutputs, ControlStart } from '../../mesh/control-client.ts';
 import type { ControlStatus } from '../../mesh/control-status.ts';
 import type { PunchRequest } from '../../protocol/control.ts';
+import type { Reach } from '../../protocol/reach.ts';
 import type { Candidate, PublicKeyText } from '../../protocol/values.ts';
 
 export interface Control {
@@ -11,6 +12,7 @@ export interface Control {
   /** Resolves when what was said has left, or could not within a second. */
   stop(goodbye: 'down' | 'logout' | null): Promise<void>;
   setCandidates(candidates: readonly Candidate[], listenPort: number): void;
+  setReach(reach: Reach | null): void;
   networkChanged(): void;
   punch(request: PunchRequest): boolean;
   resync(): void;

@@ -14,6 +14,7 @@ import {
 } from '../../mesh/control-client.ts';
 import type { ControlStatus } from '../../mesh/control-status.ts';
 import type { NodeMessage, PunchRequest } from '../../protocol/control.ts';
+import type { Reach } from '../../protocol/reach.ts';
 import type { Candidate, PublicKeyText } from '../../protocol/values.ts';
 import { ControlLink } from '../control-link.ts';
 import type { Control, ControlSettings } from './control.ts';
@@ -62,6 +63,10 @@ export class MeshControl implements Control {
 
   setCandidates(candidates: readonly Candidate[], listenPort: number): void {
     this.#act((now) => this.#client.setCandidates(candidates, listenPort, now));
+  }
+
+  setReach(reach: Reach | null): void {
+    this.#act((now) => this.#client.setReach(reach, now));
   }
 
   networkChanged(): void {

@@ -199,6 +199,7 @@ function applyOp(netmap: Map<NodeId, NetmapNode>, op: NetmapOp): void {
   }
   const node = netmap.get(op.id);
   if (op.op === 'remove') netmap.delete(op.id);
-  else if (node !== undefined && op.op === 'candidates') netmap.set(op.id, { ...node, candidates: op.candidates });
+  else if (node !== undefined && op.op === 'candidates')
+    netmap.set(op.id, { ...node, candidates: op.candidates, reach: op.reach });
   else if (node !== undefined && op.op === 'presence') netmap.set(op.id, { ...node, online: op.online });
 }

@@ -4,6 +4,7 @@
 import { NEVER } from '../../base/instant.ts';
 import { netmapNodeOf } from '../../controller/state/state-view.ts';
 import type { NetmapNode } from '../../protocol/netmap.ts';
+import { sameReach } from '../../protocol/reach.ts';
 import type { NodeId } from '../../protocol/values.ts';
 import type { MeshWorld } from './mesh-world.ts';
 import type { NodeHost } from './node-host.ts';
@@ -74,6 +75,7 @@ function sameNode(a: NetmapNode, b: NetmapNode): boolean {
     a.address6 === b.address6 &&
     a.online === b.online &&
     a.tags.join() === b.tags.join() &&
+    sameReach(a.reach, b.reach) &&
     a.candidates.length === b.candidates.length &&
     a.candidates.every(
       ({ kind, endpoint }, i) => b.candidates[i]?.kind === kind && b.candidates[i].endpoint === endpoint,

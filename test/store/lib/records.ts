@@ -53,6 +53,10 @@ export function node(n: number, change: Partial<NodeRecord> = {}): NodeRecord {
       { kind: 'host', endpoint: `192.0.2.${n & 255}:51820` as Endpoint },
       { kind: 'observed', endpoint: `[2001:db8::${n.toString(16)}]:${1 + (n % 65_535)}` as Endpoint },
     ],
+    reach:
+      n % 2 === 0
+        ? null
+        : { home: { relay: 7 as NodeId, slot: '00000000000000ff' }, mapping: 'varies', udp: 'works', url: null },
     os: 'linux',
     software: 'warren 0.1.0',
     joinedWith: n % 2 === 0 ? null : 'k_0123456789',

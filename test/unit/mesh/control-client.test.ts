@@ -403,7 +403,7 @@ describe('candidates', () => {
     expect(f.take()).toEqual([]);
     f.run(1);
     expect(f.take()).toEqual(['send candidates']);
-    expect(f.sent.at(-1)).toEqual({ type: 'candidates', candidates: [at(1), at(3)], listenPort: 51_820 });
+    expect(f.sent.at(-1)).toEqual({ type: 'candidates', candidates: [at(1), at(3)], reach: null, listenPort: 51_820 });
     f.client.setCandidates([at(1), at(3)], 51_820, f.now);
     f.run(1_000);
     expect(f.take()).toEqual([]);
