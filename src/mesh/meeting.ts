@@ -4,13 +4,13 @@
 
 import { after, elapsedMs, type Instant, NEVER, UNSET } from '../base/instant.ts';
 import { RecordField } from '../dataplane/dataplane.ts';
+import { bindingIndication } from '../path/stun/message.ts';
 import type { Punch } from '../protocol/control.ts';
 import type { Candidate } from '../protocol/values.ts';
 import { KEEPALIVE_TIMEOUT_MS } from '../wireguard/constants.ts';
 import type { Peer } from '../wireguard/peer.ts';
 import { drawTxid, type MeshContext, reschedule } from './mesh-context.ts';
 import { type MeetingState, type MeshPeer, meetingOf } from './mesh-peer.ts';
-import { bindingIndication } from './stun.ts';
 
 /** The one early repetition inside an attempt, by when an answer should have come on any path. */
 export const REPEAT_AFTER_MS = 1_000;

@@ -1,5 +1,4 @@
-// The frames inside the tunnel, and the STUN indication beside it: their bytes as drawn above the codecs, and whatever else
-// may come in their place.
+// The frames inside the tunnel: their bytes as drawn above the codec, and whatever else may come in their place.
 
 import { describe, expect, test } from 'vitest';
 import { fromHex, toHex } from '../../../src/base/bytes.ts';
@@ -17,7 +16,6 @@ import {
   PING_BYTES_MIN,
   PONG_BYTES,
 } from '../../../src/mesh/frames.ts';
-import { bindingIndication } from '../../../src/mesh/stun.ts';
 
 const bytes = (text: string): Uint8Array => fromHex(text) ?? new Uint8Array(0);
 const address = (text: string): Uint8Array => parseAddressBytes(text) ?? new Uint8Array(0);
@@ -169,16 +167,5 @@ describe('another frame', () => {
         if (decoded.kind === 'relaySlot') expect(toHex(decoded.slot)).toBe(toHex(frame.subarray(8, 16)));
       }
     }
-  });
-});
-
-describe('a binding indication', () => {
-  test('is the header of RFC 8489 with a random transaction, and nothing else', () => {
-    const prng = new Prng(1);
-    const first = bindingIndication((out) => prng.fill(out));
-    const second = bindingIndication((out) => prng.fill(out));
-    expect(toHex(first.subarray(0, 8))).toBe('001100002112a442');
-    expect(first.length).toBe(20);
-    expect(toHex(first.subarray(8))).not.toBe(toHex(second.subarray(8)));
   });
 });
