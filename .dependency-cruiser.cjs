@@ -7,7 +7,7 @@ const inRoom = (...rooms) => `^src/(${rooms.join('|')})(/|$)`;
 const PROVIDER = '^src/crypto/provider\\.ts$';
 const SEAM = '^src/dataplane/dataplane\\.ts$';
 const PURE =
-  '^src/(base|noise|wireguard|path|mesh|protocol|controller/state|sim|dataplane/reference)/|^src/dataplane/dataplane\\.ts$|^src/crypto/provider\\.ts$';
+  '^src/(base|noise|wireguard|path|mesh|protocol|controller/state|relay/engine|sim|dataplane/reference)/|^src/dataplane/dataplane\\.ts$|^src/crypto/provider\\.ts$';
 /** The simulator's shell: reads arguments, prints, sets the exit code. */
 const SIM_MAIN = '^src/sim/main\\.ts$';
 const TEST_TOOLS = '^(test|bench|demo|scripts)/';
@@ -159,9 +159,15 @@ module.exports = {
       "The mesh engine joins wireguard and path and stays sans-IO; sockets and files are the daemon's.",
     ),
     only(
+      'link-is-the-control-channel',
+      inRoom('link'),
+      ['^src/(base|crypto|noise|mesh|protocol)/'],
+      'Every member of a network speaks to the controller alike, be it a node or a relay: the channel over a socket is a room of its own, which knows neither tunnels nor planes.',
+    ),
+    only(
       'daemon-imports-no-other-process',
       inRoom('daemon'),
-      ['^src/(base|crypto|noise|wireguard|path|mesh|protocol|dataplane|service)/'],
+      ['^src/(base|crypto|noise|wireguard|path|mesh|protocol|dataplane|link|service)/'],
       'controller, relay and daemon are processes on different machines: they share protocol, never code of one another; the CLI and the simulator are not theirs to use.',
     ),
     only(
@@ -173,8 +179,8 @@ module.exports = {
     only(
       'relay-imports-no-other-process',
       inRoom('relay'),
-      ['^src/(base|crypto|noise|wireguard|protocol|dataplane|service)/'],
-      'controller, relay and daemon are processes on different machines: they share protocol, never code of one another. A relay is an engine without a tunnel address.',
+      ['^src/(base|crypto|noise|wireguard|mesh|protocol|dataplane|link|service)/'],
+      'controller, relay and daemon are processes on different machines: they share protocol, never code of one another. A relay is an engine without a tunnel address, and a member of the network.',
     ),
     only(
       'cli-imports-base-and-protocol',
@@ -203,7 +209,7 @@ module.exports = {
         '^src/(base|noise|wireguard|path|mesh|protocol|controller/state|dataplane/reference)/',
         '^src/crypto/',
         SEAM,
-        '^src/relay/slot-table\\.ts$',
+        '^src/relay/engine/',
       ],
       'A simulation is exact because everything in it is pure: the same engines, over a seeded network and virtual time.',
     ),

@@ -12,6 +12,7 @@ const openingLinesMin = (path) => (/^src\/|^native\/(?!test\/|fuzz\/).*\.h$/.tes
 const PURE = [
   /^src\/(base|noise|wireguard|path|mesh|protocol|sim)\//,
   /^src\/controller\/state\//,
+  /^src\/relay\/engine\//,
   /^src\/dataplane\/(reference\/|dataplane\.ts$)/,
   /^src\/crypto\/provider\.ts$/,
 ];

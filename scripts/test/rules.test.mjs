@@ -93,6 +93,7 @@ describe('dependency rules', () => {
       'src/mesh/b.ts': 'export type T = number;\n',
     },
     'mesh-is-the-facade': { 'src/mesh/a.ts': uses('../daemon/b.ts'), 'src/daemon/b.ts': leaf },
+    'link-is-the-control-channel': { 'src/link/a.ts': uses('../wireguard/b.ts'), 'src/wireguard/b.ts': leaf },
     'daemon-imports-no-other-process': { 'src/daemon/a.ts': uses('../controller/b.ts'), 'src/controller/b.ts': leaf },
     'controller-imports-no-other-process': { 'src/controller/a.ts': uses('../relay/b.ts'), 'src/relay/b.ts': leaf },
     'relay-imports-no-other-process': { 'src/relay/a.ts': uses('../daemon/b.ts'), 'src/daemon/b.ts': leaf },

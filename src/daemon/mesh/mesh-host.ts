@@ -4,6 +4,7 @@
 import { getRandomValues } from 'node:crypto';
 import type { WallTime } from '../../base/instant.ts';
 import { nodeProvider } from '../../crypto/node.ts';
+import type { OpenControl } from '../../link/control.ts';
 import type { SavedNetmap } from '../../mesh/netmap.ts';
 import type {
   DaemonState,
@@ -16,7 +17,6 @@ import type {
 } from '../../protocol/local-api.ts';
 import type { NodeId, PublicKeyText } from '../../protocol/values.ts';
 import type { Log } from '../log.ts';
-import type { OpenControl } from './control.ts';
 import type { HostNetwork } from './host-network.ts';
 import type { LocalBackend, PeerFilter } from './local-api-server.ts';
 import { joining, publicKeyOf, resumed, sameMembership, startOf } from './membership.ts';

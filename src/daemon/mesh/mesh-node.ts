@@ -5,6 +5,7 @@
 import { toBase64 } from '../../base/bytes.ts';
 import type { Instant } from '../../base/instant.ts';
 import type { IpPrefix } from '../../base/ip.ts';
+import type { Control, OpenControl } from '../../link/control.ts';
 import type { ControlStart } from '../../mesh/control-client.ts';
 import type { Pong } from '../../mesh/mesh-engine.ts';
 import type { NetmapChange, SavedNetmap } from '../../mesh/netmap.ts';
@@ -16,7 +17,6 @@ import type { Candidate, NodeId, PublicKeyText } from '../../protocol/values.ts'
 import type { Log } from '../log.ts';
 import type { ClockJump } from '../os/clock-watch.ts';
 import { hostCandidates, reachability, sameCandidates } from './candidates.ts';
-import type { Control, OpenControl } from './control.ts';
 import type { HostAddress, HostNetwork } from './host-network.ts';
 import { InterfaceSetup, type WantedConfiguration } from './interface-setup.ts';
 import { isWorthKeeping, returned } from './netmap-changes.ts';

@@ -5,7 +5,7 @@ import { onTestFinished } from 'vitest';
 import { toBase64 } from '../../../src/base/bytes.ts';
 import { nodeProvider } from '../../../src/crypto/node.ts';
 import type { DhKey, PublicKey } from '../../../src/crypto/provider.ts';
-import { ControlLink, type LinkEvents } from '../../../src/daemon/control-link.ts';
+import { ControlLink, type LinkEvents } from '../../../src/link/control-link.ts';
 import type { ControllerMessage, RegisterMessage, Snapshot, Welcome } from '../../../src/protocol/control.ts';
 import { parseJoinLink } from '../../../src/protocol/join-link.ts';
 import type { NetmapNode, Position } from '../../../src/protocol/netmap.ts';

@@ -4,7 +4,7 @@
 import type { Instant, WallTime } from '../../../src/base/instant.ts';
 import type { IpAddress, IpPrefix } from '../../../src/base/ip.ts';
 import { nodeProvider } from '../../../src/crypto/node.ts';
-import type { Control, ControlSettings } from '../../../src/daemon/mesh/control.ts';
+import type { Control, ControlSettings } from '../../../src/link/control.ts';
 import type { HostAddress, HostNetwork, HostRoute, NetworkOutcome } from '../../../src/daemon/mesh/host-network.ts';
 import { MeshHost } from '../../../src/daemon/mesh/mesh-host.ts';
 import type { NetmapSealing } from '../../../src/daemon/mesh/netmap-store.ts';

@@ -5,7 +5,7 @@ import { toHex } from '../../../src/base/bytes.ts';
 import { Prng } from '../../../src/base/prng.ts';
 import { nobleProvider } from '../../../src/crypto/noble.ts';
 import { nodeProvider } from '../../../src/crypto/node.ts';
-import { SLOT_SECRET_BYTES, Slots } from '../../../src/relay/slots.ts';
+import { SLOT_SECRET_BYTES, Slots } from '../../../src/relay/engine/slots.ts';
 
 const filled = (byte: number): Uint8Array => new Uint8Array(32).fill(byte);
 const hex = (slot: Uint8Array | null): string => (slot === null ? 'none' : toHex(slot));

@@ -1,11 +1,11 @@
-// What the mesh node wants of its connection to the controller. control-link.ts of the daemon is it over WebSocket and Noise;
-// tests say themselves what the controller says.
+// What a member of a network (a node, a relay) wants of its connection to the controller. mesh-control.ts is it over WebSocket
+// and Noise; tests say themselves what the controller says.
 
-import type { ControlOutputs, ControlStart } from '../../mesh/control-client.ts';
-import type { ControlStatus } from '../../mesh/control-status.ts';
-import type { PunchRequest } from '../../protocol/control.ts';
-import type { Reach } from '../../protocol/reach.ts';
-import type { Candidate, PublicKeyText } from '../../protocol/values.ts';
+import type { ControlOutputs, ControlStart } from '../mesh/control-client.ts';
+import type { ControlStatus } from '../mesh/control-status.ts';
+import type { PunchRequest } from '../protocol/control.ts';
+import type { Reach } from '../protocol/reach.ts';
+import type { Candidate, PublicKeyText } from '../protocol/values.ts';
 
 export interface Control {
   start(start: ControlStart): void;

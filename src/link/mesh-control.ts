@@ -3,21 +3,16 @@
 
 import { getRandomValues } from 'node:crypto';
 import { release } from 'node:os';
-import type { Instant, WallTime } from '../../base/instant.ts';
-import { nodeProvider } from '../../crypto/node.ts';
-import type { PublicKey } from '../../crypto/provider.ts';
-import {
-  type ConnectionKey,
-  ControlClient,
-  type ControlOutputs,
-  type ControlStart,
-} from '../../mesh/control-client.ts';
-import type { ControlStatus } from '../../mesh/control-status.ts';
-import type { NodeMessage, PunchRequest } from '../../protocol/control.ts';
-import type { Reach } from '../../protocol/reach.ts';
-import type { Candidate, PublicKeyText } from '../../protocol/values.ts';
-import { ControlLink } from '../control-link.ts';
+import type { Instant, WallTime } from '../base/instant.ts';
+import { nodeProvider } from '../crypto/node.ts';
+import type { PublicKey } from '../crypto/provider.ts';
+import { type ConnectionKey, ControlClient, type ControlOutputs, type ControlStart } from '../mesh/control-client.ts';
+import type { ControlStatus } from '../mesh/control-status.ts';
+import type { NodeMessage, PunchRequest } from '../protocol/control.ts';
+import type { Reach } from '../protocol/reach.ts';
+import type { Candidate, PublicKeyText } from '../protocol/values.ts';
 import type { Control, ControlSettings } from './control.ts';
+import { ControlLink } from './control-link.ts';
 
 /** setTimeout takes no more. */
 const TIMER_MS_MAX = 2_147_483_647;

@@ -2,9 +2,9 @@
 // a secret that only this relay has, so that a relay which restarts gives the same ones and nobody can work out whose a slot is.
 // Pure; which peer of the data plane has a slot is relay-engine.ts's.
 
-import { toHex } from '../base/bytes.ts';
-import { RELAY_SLOT_BYTES } from '../base/relayed.ts';
-import type { CryptoProvider } from '../crypto/provider.ts';
+import { toHex } from '../../base/bytes.ts';
+import { RELAY_SLOT_BYTES } from '../../base/relayed.ts';
+import type { CryptoProvider } from '../../crypto/provider.ts';
 
 export const SLOT_SECRET_BYTES = 32;
 /** Two keys of 100,000 meet in 64 bits once in four billion networks; a table that is taken this often in a row is broken. */
