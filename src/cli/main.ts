@@ -20,6 +20,7 @@ import { downCommand } from './commands/down.ts';
 import { ipCommand } from './commands/ip.ts';
 import { keysCommand } from './commands/keys.ts';
 import { logoutCommand } from './commands/logout.ts';
+import { netcheckCommand } from './commands/netcheck.ts';
 import { nodesCommand } from './commands/nodes.ts';
 import { peersCommand } from './commands/peers.ts';
 import { pingCommand } from './commands/ping.ts';
@@ -30,6 +31,7 @@ import { tokensCommand } from './commands/tokens.ts';
 import { upCommand } from './commands/up.ts';
 import { versionCommand } from './commands/version.ts';
 import { backgroundWgCommand, foregroundWgCommand } from './commands/wg.ts';
+import { whyCommand } from './commands/why.ts';
 import { packageVersion } from './package-version.ts';
 
 const COMMANDS: readonly Command[] = [
@@ -38,6 +40,8 @@ const COMMANDS: readonly Command[] = [
   statusCommand,
   ipCommand,
   pingCommand,
+  whyCommand,
+  netcheckCommand,
   peersCommand,
   rotateKeyCommand,
   logoutCommand,

@@ -9,11 +9,14 @@
 //   POST /v1/rotate-key           {} → {publicKey}
 //   POST /v1/ping                 PingRequest → lines of PingLine
 //   POST /v1/peers/flush          {peer} → {name, closed}
+//   GET  /v1/why?peer=NAME        WhyReport (path-report.ts)
+//   POST /v1/netcheck             {} → NetcheckReport; takes some seconds
 //
 // Anything else than 200 has a Failure as its body.
 
 import { z } from 'zod';
 import type { ErrorCode } from './control.ts';
+import type { RelayStatus } from './path-report.ts';
 
 export const REQUEST_BYTES_MAX = 16_384;
 
@@ -30,6 +33,8 @@ export type UpRequest = z.output<typeof upRequestSchema>;
 
 export const pingRequestSchema = z.object({
   peer: z.string().max(253),
+  /** End with the first answer that came by a direct path; `lost` until then is no failure. */
+  untilDirect: z.boolean().default(false),
   /** 0 = until the client goes. */
   count: z.int().min(0).max(1_000_000).default(4),
   intervalMs: z.number().min(10).max(3_600_000).default(1000),
@@ -45,7 +50,11 @@ export type PeerState = 'idle' | 'connecting' | 'established';
 
 export interface PathStatus {
   readonly kind: 'direct' | 'relay';
+  /** Of the peer, or of the relay. */
   readonly endpoint: string;
+  /** Name of the relay. */
+  readonly relay?: string | null;
+  readonly rttMs?: number | null;
 }
 
 export interface PeerStatus {
@@ -132,6 +141,8 @@ export interface Status {
     readonly seq: number | null;
   };
   readonly peers: readonly PeerStatus[];
+  /** Relays of the network; they are no peers. */
+  readonly relays: readonly RelayStatus[];
 }
 
 export type UpLine =

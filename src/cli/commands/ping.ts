@@ -22,6 +22,7 @@ import {
 } from '../local-client.ts';
 
 const COUNT_DEFAULT = 4;
+const COUNT_UNTIL_DIRECT = 60;
 const COUNT_MAX = 1_000_000;
 
 const OPTIONS = {
@@ -29,6 +30,7 @@ const OPTIONS = {
   count: { type: 'string', short: 'c' },
   interval: { type: 'string', short: 'i' },
   wait: { type: 'string', short: 'w' },
+  'until-direct': { type: 'boolean' },
 } as const;
 
 export const pingCommand: Command = {
@@ -36,12 +38,13 @@ export const pingCommand: Command = {
   summary: 'Ask a peer inside the tunnel whether it is there.',
   usage: 'ping PEER [OPTION …]',
   details: `PEER: a name, an address, a public key or an id. Says for every answer how long it took and
-over which path it came. Exit code: 0 when one was answered, 1 when none was, 2 for wrong
-arguments.`,
+over which path it came. Exit code: 0 when one was answered (with --until-direct: by a direct
+path), 1 when none was, 2 for wrong arguments.`,
   options: [
     { form: '-c, --count N', text: `stop after N (default ${COUNT_DEFAULT}; 0 = go on until interrupted)` },
     { form: '-i, --interval S', text: 'seconds between two (default 1)' },
     { form: '-w, --wait S', text: 'seconds to wait for an answer (default 5)' },
+    { form: '--until-direct', text: 'end with the first answer by a direct path; without --count, up to 60' },
     { form: '--json', text: 'a JSON object a line' },
     SOCKET_OPTION_HELP,
     HELP_OPTION_HELP,
@@ -62,9 +65,11 @@ function run(args: readonly string[], io: CliIo): Promise<number> {
   const [peer, excess] = positionals;
   if (peer === undefined) throw new UsageError('name the peer');
   if (excess !== undefined) throw new UsageError(`one peer at a time: ${JSON.stringify(excess)} is too much`);
+  const untilDirect = values['until-direct'] === true;
   const body: PingRequest = {
     peer,
-    count: wholeNumber('count', values.count, 0, COUNT_MAX) ?? COUNT_DEFAULT,
+    untilDirect,
+    count: wholeNumber('count', values.count, 0, COUNT_MAX) ?? (untilDirect ? COUNT_UNTIL_DIRECT : COUNT_DEFAULT),
     intervalMs: milliseconds('interval', values.interval, 0.01, 3600, 1000),
     timeoutMs: milliseconds('wait', values.wait, 0.01, 600, 5000),
   };
@@ -86,7 +91,8 @@ async function ping(io: CliIo, socket: string, body: PingRequest, json: boolean)
   }
   // The daemon's own summary comes when all are done; a person who interrupts it wants one too.
   if (interrupted.signal.aborted) tell(io, body.peer, tally.summary(body.peer), tally, json);
-  return tally.received > 0 ? EXIT_DONE : EXIT_FAILED;
+  const reached = body.untilDirect ? tally.direct : tally.received;
+  return reached > 0 ? EXIT_DONE : EXIT_FAILED;
 }
 
 function tell(io: CliIo, peer: string, line: PingLine, tally: Tally, json: boolean): void {
@@ -116,13 +122,14 @@ function lineText(peer: string, line: Exclude<PingLine, { type: 'error' }>): str
 }
 
 export function pathText(path: PathStatus): string {
-  return `${path.kind} ${path.endpoint}`;
+  return path.relay == null ? `${path.kind} ${path.endpoint}` : `${path.kind} ${path.relay} ${path.endpoint}`;
 }
 
 /** What was answered so far. */
 class Tally {
   sent = 0;
   received = 0;
+  direct = 0;
   #sum = 0;
   #min = Number.POSITIVE_INFINITY;
   #max = 0;
@@ -131,6 +138,7 @@ class Tally {
     if (line.type === 'reply') {
       this.sent++;
       this.received++;
+      if (line.path.kind === 'direct') this.direct++;
       this.#sum += line.ms;
       this.#min = Math.min(this.#min, line.ms);
       this.#max = Math.max(this.#max, line.ms);

@@ -5,6 +5,7 @@ import type { Pong } from '../../mesh/mesh-engine.ts';
 import type { PingLine, PingRequest } from '../../protocol/local-api.ts';
 import type { NodeId } from '../../protocol/values.ts';
 import type { MeshNode } from './mesh-node.ts';
+import { pathStatus } from './path-view.ts';
 
 /** Asked and not answered yet; beyond it the oldest counts as lost. */
 const OUTSTANDING_MAX = 1024;
@@ -97,8 +98,10 @@ export class Pinger {
     this.#sumMs += ms;
     this.#minMs = Math.min(this.#minMs, ms);
     this.#maxMs = Math.max(this.#maxMs, ms);
-    this.#tell({ type: 'reply', sequence: asked.sequence, ms, path: { kind: 'direct', endpoint } });
-    this.#settled();
+    const path = pathStatus(this.#node, endpoint);
+    this.#tell({ type: 'reply', sequence: asked.sequence, ms, path });
+    if (this.#request.untilDirect && path.kind === 'direct') this.#done();
+    else this.#settled();
   }
 
   #lost(sequence: number, reason: string): void {

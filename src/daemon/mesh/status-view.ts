@@ -46,6 +46,7 @@ export function statusOf(parts: StatusParts, filter: PeerFilter): Status {
     network: network === null ? null : { name: network.name, prefix4: network.prefix4, prefix6: network.prefix6 },
     controller: controllerOf(node, controllerUrl),
     peers: peersOf(node, filter),
+    relays: [],
   };
 }
 

@@ -57,6 +57,7 @@ const UP: Status = {
   network: { name: 'home', prefix4: '100.64.0.0/10', prefix6: 'fd00::/64' },
   controller: { state: 'connected', url: 'http://192.0.2.1:7370', since: null, lastError: null, seq: 3 },
   peers: [PEER],
+  relays: [],
 };
 
 const LINK = `warren://192.0.2.1:7370?key=${'k'.repeat(43)}&auth=abcdefghijklmnop`;
@@ -233,7 +234,7 @@ describe('ping', () => {
       error: '',
       out: 'answer from desk: 1 after 1.25 ms, direct 192.0.2.2:4000\ndesk: 1 sent, 1 answered; min 1.25, avg 1.25, max 1.25 ms\n',
     });
-    expect(asked[0]?.body).toEqual({ peer: 'desk', count: 1, intervalMs: 500, timeoutMs: 2000 });
+    expect(asked[0]?.body).toEqual({ peer: 'desk', untilDirect: false, count: 1, intervalMs: 500, timeoutMs: 2000 });
   });
 
   it('fails when none was answered', async () => {

@@ -30,6 +30,7 @@ const STATUS: Status = {
   network: null,
   controller: { state: 'offline', url: null, since: null, lastError: null, seq: null },
   peers: [],
+  relays: [],
 };
 
 class Backend implements LocalBackend {
