@@ -1,7 +1,7 @@
 // What the parts of the mesh engine share: the engine below, what goes out, and our own candidates. No behaviour but the
 // two helpers that each of them needs.
 
-import { earliest, NEVER } from '../base/instant.ts';
+import { earliest, type Instant, NEVER } from '../base/instant.ts';
 import type { Endpoint } from '../base/ip.ts';
 import type { RandomSource } from '../base/prng.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
@@ -31,6 +31,8 @@ export interface MeshOutputs {
   pong(pong: Pong): void;
   /** Something in the statuses is different. May come often: remember it, and read them later. */
   changed(): void;
+  /** A STUN datagram from anybody, borrowed: answers to what the host asked by `sendStun`. */
+  stun?(datagram: Uint8Array, source: Endpoint, receivedAt: Instant): void;
   /** Where a peer sees us, when that is news: a candidate of kind `observed`. */
   observed(seen: { readonly id: NodeId; readonly endpoint: Endpoint }): void;
 }

@@ -4,7 +4,7 @@
 
 import { toBase64 } from '../base/bytes.ts';
 import type { Instant, WallTime } from '../base/instant.ts';
-import type { Endpoint } from '../base/ip.ts';
+import { type Endpoint, formatAddress, formatEndpoint } from '../base/ip.ts';
 import type { RandomSource } from '../base/prng.ts';
 import type { CryptoProvider } from '../crypto/provider.ts';
 import { type DataPlane, RecordField } from '../dataplane/dataplane.ts';
@@ -138,6 +138,9 @@ export class MeshEngine {
         }),
       frame: (peer, frame, source, receivedAt) =>
         withMesh(peer, (mesh) => this.#pings.handleFrame(mesh, peer, frame, source, receivedAt)),
+      stun: (datagram, { address, port }, receivedAt) => {
+        this.#context.outputs.stun?.(datagram, formatEndpoint(formatAddress(address), port), receivedAt);
+      },
       nextDeadline: () => this.#context.deadlines.next(),
       expire: (now) => {
         const { deadlines } = this.#context;
@@ -241,6 +244,11 @@ export class MeshEngine {
     if (mesh === undefined) this.#roster.park(punch, now);
     else this.#meeting.handlePunch(mesh, punch, now);
     this.engine.deadlineChanged();
+  }
+
+  /** From the tunnel's own socket, whose mapping it asks about. False when it could not be sent. */
+  sendStun(to: Endpoint, datagram: Uint8Array): boolean {
+    return this.engine.running && this.#context.plane.sendTo(to, datagram);
   }
 
   /** Handles one batch of what the plane has, then what is due. True when there is more: call again soon. */

@@ -118,6 +118,7 @@ export class Engine implements UapiDevice<Peer> {
     const slot = words[at + 1] as number;
     const peer = slot === NO_PEER ? undefined : this.#peersBySlot[slot];
     if (kind === DescriptorKind.handshake) this.#handleHandshake(at, peer, now);
+    else if (kind === DescriptorKind.stun) this.#handleStun(at);
     else if (kind === DescriptorKind.link) this.#handleLink(words[at + 12] as number, words[at + 13] as number, now);
     else if (peer !== undefined) this.#handlePeerEvent(kind, peer, at, now);
   }
@@ -152,7 +153,7 @@ export class Engine implements UapiDevice<Peer> {
         this.#handleFrame(peer, at);
         break;
       default:
-        // sendFailed is counted by the plane; what STUN there is opens firewalls by having been sent.
+        // sendFailed is counted by the plane.
         break;
     }
   }
@@ -164,6 +165,16 @@ export class Engine implements UapiDevice<Peer> {
     const frame = plane.slab.subarray(offset, offset + (plane.descriptors[at + 3] as number));
     const receivedAt = plane.descriptorTimes[(at + 14) / 2] as Instant;
     extension.frame(peer, frame, this.#messageSource(at), receivedAt);
+  }
+
+  /** What answers a question of ours; what only opens a firewall has done so by having come. */
+  #handleStun(at: number): void {
+    const { plane, extension } = this.#context;
+    if (extension?.stun === undefined) return;
+    const offset = plane.descriptors[at + 2] as number;
+    const datagram = plane.slab.subarray(offset, offset + (plane.descriptors[at + 3] as number));
+    const receivedAt = plane.descriptorTimes[(at + 14) / 2] as Instant;
+    extension.stun(datagram, this.#messageSource(at), receivedAt);
   }
 
   #handleHandshake(at: number, owner: Peer | undefined, now: Instant): void {

@@ -28,6 +28,8 @@ export interface EngineExtension {
   peerChanged(peer: Peer): void;
   /** An in-tunnel control frame, padding included; `frame` and `source` are borrowed. */
   frame(peer: Peer, frame: Uint8Array, source: MessageSource, receivedAt: Instant): void;
+  /** A STUN datagram (RFC 8489) from anybody; `datagram` and `source` are borrowed. */
+  stun?(datagram: Uint8Array, source: MessageSource, receivedAt: Instant): void;
   /** The extension's own earliest deadline; NEVER = none. */
   nextDeadline(): Instant;
   /** Runs what is due; here it may do anything. */
