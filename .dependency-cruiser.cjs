@@ -138,13 +138,13 @@ module.exports = {
       'service-imports-the-addon-alone',
       inRoom('service'),
       ['^src/base/', '^src/dataplane/native/addon\\.ts$'],
-      'What every process does alike: tell the service manager, and why it could not start. The one thing it needs of the system is in the addon, whose loader knows nothing of planes; more than that and each process would depend on the others through it.',
+      'What processes do alike: tell the service manager, and why they could not start, log, listen, lock a directory. The one thing it needs of the system is in the addon, whose loader knows nothing of planes; more than that and each process would depend on the others through it.',
     ),
     only(
       'path-imports-base',
       inRoom('path'),
-      ['^src/base/', PROVIDER],
-      'Paths are found and chosen without knowing what rides on them.',
+      ['^src/base/', PROVIDER, '^src/protocol/(causes|values|reach)\\.ts$'],
+      'Paths are found and chosen without knowing what rides on them. They speak of candidates and causes in the words of the wire.',
     ),
     only(
       'protocol-imports-base',

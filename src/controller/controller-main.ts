@@ -2,11 +2,12 @@
 // fails for good. Arguments and printing are the command line's.
 
 import type { EventEmitter } from 'node:events';
+import { type ListenAddress, parseListen, showListen } from '../service/listen.ts';
+import { createLog, type Log, parseLogLevel } from '../service/log.ts';
 import { ServiceNotifier } from '../service/notify.ts';
 import { errorMessage, type StartFailure, startFailureOf } from '../service/start-error.ts';
 import { Controller, type ControllerSettings, type ControllerStarted } from './controller.ts';
-import { LISTEN_DEFAULT, type ListenAddress, parseListen, showListen } from './listener.ts';
-import { createLog, type Log, parseLogLevel } from './log.ts';
+import { LISTEN_DEFAULT } from './listener.ts';
 
 export type ControllerOutcome =
   | { readonly kind: 'ended'; readonly signal: string }

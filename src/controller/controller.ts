@@ -10,14 +10,15 @@ import { nodeProvider } from '../crypto/node.ts';
 import type { DhKey } from '../crypto/provider.ts';
 import { formatJoinLink } from '../protocol/join-link.ts';
 import { ADMIN_SOCKET_NAME } from '../protocol/paths.ts';
+import { type CertificateFiles, type ListenAddress, listenError, readCertificate } from '../service/listen.ts';
+import type { Log } from '../service/log.ts';
+import { type MetricsListener, openMetricsListener } from '../service/metrics-listener.ts';
 import { errorCode, errorMessage, StartError } from '../service/start-error.ts';
 import { type AdminSocket, openAdminSocket } from './admin/admin-socket.ts';
 import type { AdminDeps } from './admin/deps.ts';
 import { createAdminHandler } from './admin/handler.ts';
 import { createMetrics, type Metrics } from './admin/metrics.ts';
-import { type MetricsListener, openMetricsListener } from './admin/metrics-listener.ts';
-import { type CertificateFiles, type ListenAddress, listenError, publicUrl, readCertificate } from './listener.ts';
-import type { Log } from './log.ts';
+import { publicUrl } from './listener.ts';
 import {
   firstSettings,
   type NetworkRange,

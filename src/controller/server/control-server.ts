@@ -13,17 +13,13 @@ import type { RandomSource } from '../../base/prng.ts';
 import type { CryptoProvider, DhKey } from '../../crypto/provider.ts';
 import { FRAME_BYTES_MAX, SecureChannel } from '../../noise/secure-channel.ts';
 import { CONTROL_PATH, CONTROL_PROLOGUE, NODE_MESSAGE_BYTES_MAX } from '../../protocol/control.ts';
+import type { Certificate } from '../../service/listen.ts';
 import type { ConnectionId } from '../state/commands.ts';
 import { Admission, type Place } from './admission.ts';
 import { type ConnectionEvents, ControlConnection } from './control-connection.ts';
 import type { CloseReason, ServerCounters } from './counters.ts';
 import type { ServerLimits } from './limits.ts';
 import { clientAddress } from './remote-address.ts';
-
-export interface Certificate {
-  readonly cert: Buffer;
-  readonly key: Buffer;
-}
 
 export interface ControlServerOptions {
   readonly crypto: CryptoProvider;

@@ -7,7 +7,7 @@ import type { Instant, WallTime } from '../../base/instant.ts';
 import type { PublicKey } from '../../crypto/provider.ts';
 import type { NodeMessage } from '../../protocol/control.ts';
 import type { PublicKeyText } from '../../protocol/values.ts';
-import type { Log } from '../log.ts';
+import type { Log } from '../../service/log.ts';
 import type { Actor, AdminAnswer, AdminCommand, ConnectionId, Ticket } from '../state/commands.ts';
 import type { ControllerCore } from '../state/core.ts';
 import type { Clock, Output } from '../state/outputs.ts';

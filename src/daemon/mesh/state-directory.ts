@@ -1,12 +1,14 @@
 // The daemon's directory (docs/mesh.md): node.json, settings.json and netmap.sealed, for its user alone. A file is written beside
 // and renamed over the old one when it is on the disk, so a crash at any moment leaves the old or the new, never a piece.
 
-import { accessSync, constants, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
+import { accessSync, constants, readFileSync, rmSync, statSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
+import { makeDirectories } from '../../service/directories.ts';
+import { sweepPieces, syncDirectory, writeDurably } from '../../service/durable-file.ts';
 import { errorCode, errorMessage, StartError } from '../../service/start-error.ts';
-import { makeDirectories } from './directories.ts';
+import { type LockKind, lockDirectory, type StateLock } from '../../service/state-lock.ts';
 import {
   type NodeFile,
   nodeFileSchema,
@@ -16,14 +18,15 @@ import {
   settingsFileSchema,
 } from './node-file.ts';
 import { ProblemError } from './problem-error.ts';
-import { lockDirectory, type StateLock } from './state-lock.ts';
 
 const NODE = 'node.json';
 const SETTINGS = 'settings.json';
 const RECENT = 'recent.json';
 const NETMAP = 'netmap.sealed';
-/** What `#write` writes before it is whole. */
-const PIECE = /^\.(?:node\.json|settings\.json|recent\.json|netmap\.sealed)\.\d+\.\d+$/;
+const LOCK: LockKind = {
+  name: 'daemon',
+  help: 'stop that one first, or give this one a --state, a --socket and a --tun of its own',
+};
 /** A netmap of 100,000 nodes is about 40 MB. */
 const FILE_BYTES_MAX = 256 * 1024 * 1024;
 
@@ -32,7 +35,6 @@ export class StateDirectory {
   readonly #lock: StateLock;
   /** Writes follow one another, so that the last one that was asked for is what stays. */
   #writing: Promise<void> = Promise.resolve();
-  #written = 0;
 
   /** Made when it is missing. Rejects with a StartError when it cannot be used or another daemon uses it. */
   static async open(path: string): Promise<StateDirectory> {
@@ -40,8 +42,8 @@ export class StateDirectory {
       makeDirectories(path, 0o700);
       accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
       refuseOpenDirectory(path);
-      const lock = await lockDirectory(path);
-      sweep(path);
+      const lock = await lockDirectory(path, LOCK);
+      sweepPieces(path, [NODE, SETTINGS, RECENT, NETMAP]);
       return new StateDirectory(path, lock);
     } catch (error) {
       if (error instanceof StartError) throw error;
@@ -151,19 +153,9 @@ export class StateDirectory {
   /** On the disk when it resolves. Rejects with a ProblemError. */
   #write(name: string, content: Uint8Array): Promise<void> {
     return this.#then(async () => {
-      const beside = join(this.path, `.${name}.${process.pid}.${this.#written++}`);
       try {
-        const file = await open(beside, 'wx', 0o600);
-        try {
-          await file.writeFile(content);
-          await file.sync();
-        } finally {
-          await file.close();
-        }
-        await rename(beside, join(this.path, name));
-        await syncDirectory(this.path);
+        await writeDurably(this.path, name, content);
       } catch (error) {
-        rmSync(beside, { force: true });
         throw new ProblemError({
           code: 'stateUnusable',
           message: `${join(this.path, name)} cannot be written`,
@@ -179,21 +171,6 @@ export class StateDirectory {
     this.#writing = done.catch(() => undefined);
     return done;
   }
-}
-
-/** A rename is on the disk when its directory is. */
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
-}
-
-/** Pieces of writes that a crash has cut short. */
-function sweep(path: string): void {
-  for (const name of readdirSync(path)) if (PIECE.test(name)) rmSync(join(path, name), { force: true });
 }
 
 async function overwrite(path: string): Promise<void> {

@@ -3,15 +3,15 @@
 // API; who may connect is the mode and group of its file.
 
 import { chmodSync, chownSync, lstatSync, readFileSync, renameSync, rmSync, type Stats, statSync } from 'node:fs';
-import { connect, type Server } from 'node:net';
+import type { Server } from 'node:net';
 import { dirname, join } from 'node:path';
+import { makeDirectories } from '../../service/directories.ts';
 import { errorCode, errorMessage, StartError } from '../../service/start-error.ts';
-import { makeDirectories } from './directories.ts';
+import { answers } from '../../service/unix-probe.ts';
 
 /** sockaddr_un's sun_path without its end; the hidden name has to fit too. */
 export const SOCKET_PATH_BYTES_MAX = 107;
 const BACKLOG = 128;
-const PROBE_LIMIT_MS = 2000;
 
 export interface UnixListenerOptions {
   readonly path: string;
@@ -108,20 +108,6 @@ async function refuseUnlessFree(path: string): Promise<void> {
       'stop that one first, or give this one a --socket and a --state of its own',
     );
   }
-}
-
-/** Whether someone listens on the socket. Any doubt (no permission, a full backlog) counts as yes. */
-export function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = connect({ path });
-    const tell = (answer: boolean): void => {
-      probe.destroy();
-      resolve(answer);
-    };
-    probe.setTimeout(PROBE_LIMIT_MS, () => tell(true));
-    probe.once('connect', () => tell(true));
-    probe.once('error', (error) => tell(!['ECONNREFUSED', 'ENOENT'].includes(errorCode(error) ?? '')));
-  });
 }
 
 /** Others than its user must not be able to put a socket of their own in the place of ours. */

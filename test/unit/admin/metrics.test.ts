@@ -2,7 +2,7 @@
 
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createMetrics } from '../../../src/controller/admin/metrics.ts';
-import { openMetricsListener } from '../../../src/controller/admin/metrics-listener.ts';
+import { openMetricsListener } from '../../../src/service/metrics-listener.ts';
 import { AdminWorld, ask } from './admin-fixture.ts';
 
 async function world(settings: ConstructorParameters<typeof AdminWorld>[0] = {}) {

@@ -6,8 +6,6 @@ import { onTestFinished } from 'vitest';
 import { WebSocket } from 'ws';
 import { ascii } from '../../../src/base/bytes.ts';
 import type { Instant } from '../../../src/base/instant.ts';
-import { createLog } from '../../../src/controller/log.ts';
-import type { Certificate } from '../../../src/controller/server/control-server.ts';
 import { ControlServer } from '../../../src/controller/server/control-server.ts';
 import { CoreHost } from '../../../src/controller/server/core-host.ts';
 import { newServerCounters } from '../../../src/controller/server/counters.ts';
@@ -17,6 +15,8 @@ import { nodeProvider } from '../../../src/crypto/node.ts';
 import type { DhKey, PublicKey } from '../../../src/crypto/provider.ts';
 import { layOut, type ReceivedMessage, SecureChannel } from '../../../src/noise/secure-channel.ts';
 import { CONTROL_PROLOGUE, type NodeMessage } from '../../../src/protocol/control.ts';
+import type { Certificate } from '../../../src/service/listen.ts';
+import { createLog } from '../../../src/service/log.ts';
 import { FakeCore, wallNow } from './fake-core.ts';
 
 export const random = (out: Uint8Array): void => {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { IpPrefix } from '../../../src/base/ip.ts';
 import { Prng } from '../../../src/base/prng.ts';
-import { listenError, parseListen, publicUrl, readCertificate, showListen } from '../../../src/controller/listener.ts';
+import { publicUrl } from '../../../src/controller/listener.ts';
 import {
   firstSettings,
   PREFIX4_DEFAULT,
@@ -19,6 +19,7 @@ import { canonicalAddress, clientAddress, sourceOf } from '../../../src/controll
 import { addressesOf, hostMax } from '../../../src/controller/state/addresses.ts';
 import { overlaps } from '../../../src/protocol/mesh-range.ts';
 import { prefixSchema } from '../../../src/protocol/values.ts';
+import { listenError, parseListen, readCertificate, showListen } from '../../../src/service/listen.ts';
 import { StartError } from '../../../src/service/start-error.ts';
 
 const prefix = (text: string): IpPrefix => text as IpPrefix;

@@ -3,9 +3,9 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { makeDirectories } from '../../../src/daemon/mesh/directories.ts';
 import type { NodeFile } from '../../../src/daemon/mesh/node-file.ts';
 import { StateDirectory } from '../../../src/daemon/mesh/state-directory.ts';
+import { makeDirectories } from '../../../src/service/directories.ts';
 import { temporaryDirectory } from '../daemon-fixtures.ts';
 
 const FILE: NodeFile = {

@@ -3,13 +3,18 @@
 
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Metrics } from './metrics.ts';
 
 export const METRICS_PATH = '/metrics';
 const CLIENTS_MAX = 16;
 const REQUEST_TIMEOUT_MS = 10_000;
 /** How often it is looked at; Node's own is 30 s. */
 const TIMEOUT_CHECK_MS = 1_000;
+
+/** What is told, in the text format of Prometheus. */
+export interface MetricsText {
+  readonly contentType: string;
+  text(): Promise<string>;
+}
 
 export interface MetricsListener {
   readonly host: string;
@@ -20,7 +25,7 @@ export interface MetricsListener {
 /** `port` 0: a free one. Rejects with the system's error. */
 export async function openMetricsListener(
   address: { readonly host: string; readonly port: number },
-  metrics: Metrics,
+  metrics: MetricsText,
 ): Promise<MetricsListener> {
   const server = createServer({ connectionsCheckingInterval: TIMEOUT_CHECK_MS }, (request, response) => {
     const path = (request.url ?? '').split('?')[0];

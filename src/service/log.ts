@@ -1,4 +1,4 @@
-// The controller's log: one line per event on standard error, `LEVEL what key=value …`. Quiet: what goes wrong, and with
+// The log of a process: one line per event on standard error, `LEVEL what key=value …`. Quiet: what goes wrong, and with
 // LOG_LEVEL=info or debug what happens. Never for keys, never per message. Leaves out times: journald stamps lines itself.
 
 import { writeSync } from 'node:fs';

@@ -3,7 +3,7 @@
 
 import { mkdirSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { errorCode } from '../../service/start-error.ts';
+import { errorCode } from './start-error.ts';
 
 /** `mode` is for those that are made. Throws a system error. */
 export function makeDirectories(path: string, mode: number): void {

@@ -1,12 +1,11 @@
-// One daemon per state directory: a unix socket in it on which its daemon listens. A crash leaves a socket on which nobody does,
+// One process per state directory: a unix socket in it on which its process listens. A crash leaves a socket on which nobody does,
 // which the next start replaces. Unlike a file with a process number it cannot be mistaken across containers or after a reboot.
 
 import { closeSync, linkSync, openSync, renameSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
-import { errorCode, StartError } from '../../service/start-error.ts';
-import { answers } from './unix-listener.ts';
+import { errorCode, StartError } from './start-error.ts';
+import { answers } from './unix-probe.ts';
 
-const LOCK_NAME = 'daemon.lock';
 /** Others may start at the same moment; each round one of them wins. */
 const ROUNDS_MAX = 16;
 
@@ -14,8 +13,16 @@ export interface StateLock {
   release(): void;
 }
 
-/** Rejects with a StartError when another daemon has it, with a system error when the directory does not take it. */
-export async function lockDirectory(directory: string): Promise<StateLock> {
+export interface LockKind {
+  /** `daemon`; the socket is `daemon.lock`. */
+  readonly name: string;
+  /** What to do about it. */
+  readonly help: string;
+}
+
+/** Rejects with a StartError when another has it, with a system error when the directory does not take it. */
+export async function lockDirectory(directory: string, kind: LockKind): Promise<StateLock> {
+  const lockName = `${kind.name}.lock`;
   // Named through the descriptor: the directory's own path may be longer than a socket's may be.
   const fd = openSync(directory, 'r');
   const at = (name: string): string => `/proc/self/fd/${fd}/${name}`;
@@ -26,12 +33,12 @@ export async function lockDirectory(directory: string): Promise<StateLock> {
     rmSync(hidden, { force: true });
     await listen(server, hidden);
     for (let round = 0; round < ROUNDS_MAX; round++) {
-      if (linked(hidden, at(LOCK_NAME))) {
+      if (linked(hidden, at(lockName))) {
         rmSync(hidden, { force: true });
-        return { release: () => release(server, at(LOCK_NAME), fd) };
+        return { release: () => release(server, at(lockName), fd) };
       }
-      if (await answers(at(LOCK_NAME))) break;
-      await clearStale(at(LOCK_NAME), at(`.stale-${process.pid}`));
+      if (await answers(at(lockName))) break;
+      await clearStale(at(lockName), at(`.stale-${process.pid}`));
     }
   } catch (error) {
     abandon(server, hidden, fd);
@@ -40,8 +47,8 @@ export async function lockDirectory(directory: string): Promise<StateLock> {
   abandon(server, hidden, fd);
   throw new StartError({
     what: `cannot use the state directory ${directory}`,
-    why: 'another daemon uses it',
-    help: 'stop that one first, or give this one a --state, a --socket and a --tun of its own',
+    why: `another ${kind.name} uses it`,
+    help: kind.help,
   });
 }
 
