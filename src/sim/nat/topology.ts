@@ -4,41 +4,31 @@
 // link. Addresses of RFC 1918 mean another machine at each site. Leaves out TCP, ICMP and routing within the internet.
 
 import type { Instant } from '../../base/instant.ts';
-import { type Endpoint, endpointParts, type Family, familyOf, formatEndpoint, type IpAddress } from '../../base/ip.ts';
+import { endpointParts, type Family, familyOf, type IpAddress } from '../../base/ip.ts';
 import type { Prng } from '../../base/prng.ts';
 import type { NatBehaviour, Place } from './kinds.ts';
 import { NatBox } from './nat-box.ts';
+import {
+  type Attached,
+  Carrier,
+  type Datagram,
+  GOOD_LINK,
+  LAN_LINK,
+  type Link,
+  Machine,
+  Realm,
+  Router,
+  Site,
+  type Via,
+  type Ways,
+} from './sites.ts';
 
 export interface Scheduler {
   readonly now: Instant;
   schedule(delayMs: number, run: () => void): void;
 }
 
-/** Between a site, a carrier or a machine of its own and what is next to it: latency one way. */
-export interface Link {
-  latencyMs: number;
-  jitterMs: number;
-  /** Probability per datagram and crossing. */
-  loss: number;
-  /** IP packets; larger ones go in fragments unless that is forbidden, then they are lost without a word. */
-  mtu: number;
-}
-
-export const GOOD_LINK: Readonly<Link> = { latencyMs: 10, jitterMs: 0, loss: 0, mtu: 1_500 };
-const LAN_LINK: Readonly<Link> = { latencyMs: 0.5, jitterMs: 0, loss: 0, mtu: 1_500 };
 const UDP_OVER_IP_BYTES: Readonly<Record<Family, number>> = { 4: 28, 6: 48 };
-
-export interface Datagram {
-  readonly bytes: Uint8Array;
-  readonly source: Endpoint;
-  readonly destination: Endpoint;
-  readonly dontFragment: boolean;
-}
-
-export type Receiver = (datagram: Datagram) => void;
-
-/** Where a datagram turned from going out to coming in. */
-export type Via = 'lan' | 'carrier' | 'internet';
 
 /** One datagram at the end of its way: lost instead of received when `blocked` says so. */
 export interface Hop {
@@ -51,160 +41,6 @@ export interface Hop {
 export const LOSSES = ['noFamily', 'unroutable', 'boxOut', 'boxIn', 'tooBig', 'chance', 'blocked', 'closed'] as const;
 export type Loss = (typeof LOSSES)[number];
 
-/** A network in which addresses mean something: the internet, the inside of a carrier, a LAN. */
-class Realm {
-  readonly via: Via;
-  readonly family: Family;
-  readonly attached = new Map<IpAddress, Attached>();
-  /** Where everything goes that is not attached; null: nowhere. */
-  gateway: Router | null = null;
-
-  constructor(via: Via, family: Family) {
-    this.via = via;
-    this.family = family;
-  }
-}
-
-type Attached =
-  | { readonly kind: 'machine'; readonly machine: Machine }
-  | { readonly kind: 'router'; readonly router: Router };
-
-/** A box between two realms. */
-class Router {
-  readonly box: NatBox;
-  readonly inner: Realm;
-  readonly outer: Realm;
-  /** Of its outer side. */
-  readonly link: Link;
-
-  constructor(box: NatBox, inner: Realm, outer: Realm, link: Link) {
-    this.box = box;
-    this.inner = inner;
-    this.outer = outer;
-    this.link = link;
-  }
-}
-
-/** Several sites behind one more NAT of IPv4 (RFC 6598, RFC 6888). */
-export class Carrier {
-  readonly name: string;
-  readonly link: Link;
-  readonly #router: Router;
-  #routers = 0;
-
-  constructor(name: string, router: Router) {
-    this.name = name;
-    this.link = router.link;
-    this.#router = router;
-  }
-
-  get box(): NatBox {
-    return this.#router.box;
-  }
-
-  /** @internal */
-  get realm(): Realm {
-    return this.#router.inner;
-  }
-
-  /** Of a site's router. */
-  nextAddress(): IpAddress {
-    return `100.64.0.${++this.#routers}` as IpAddress;
-  }
-}
-
-export class Site {
-  readonly name: string;
-  readonly place: Place;
-  readonly carrier: Carrier | null;
-  readonly link: Link;
-  readonly machines: Machine[] = [];
-  /** The nearest first, a carrier's included. */
-  readonly boxes: Readonly<Record<Family, readonly NatBox[]>>;
-  readonly #realms: Readonly<Record<Family, Realm | null>>;
-  readonly #prefixes: Readonly<Record<Family, string>>;
-  #hosts = 0;
-
-  constructor(options: {
-    name: string;
-    place: Place;
-    carrier: Carrier | null;
-    link: Link;
-    realms: Record<Family, Realm | null>;
-    boxes: Record<Family, NatBox[]>;
-    prefixes: Record<Family, string>;
-  }) {
-    this.name = options.name;
-    this.place = options.place;
-    this.carrier = options.carrier;
-    this.link = options.link;
-    this.boxes = options.boxes;
-    this.#realms = options.realms;
-    this.#prefixes = options.prefixes;
-  }
-
-  /** @internal */
-  realm(family: Family): Realm | null {
-    return this.#realms[family];
-  }
-
-  /** Of another machine. */
-  nextAddresses(): Readonly<Record<Family, IpAddress | null>> {
-    const host = ++this.#hosts + 1;
-    return {
-      4: this.#realms[4] === null ? null : (`${this.#prefixes[4]}${host}` as IpAddress),
-      6: this.#realms[6] === null ? null : (`${this.#prefixes[6]}${host.toString(16)}` as IpAddress),
-    };
-  }
-}
-
-export class Machine {
-  readonly name: string;
-  site: Site;
-  addresses: Readonly<Record<Family, IpAddress | null>>;
-  readonly #topology: Topology;
-  readonly #sockets = new Map<number, Receiver>();
-
-  constructor(name: string, site: Site, topology: Topology) {
-    this.name = name;
-    this.site = site;
-    this.addresses = { 4: null, 6: null };
-    this.#topology = topology;
-  }
-
-  /** On all of its addresses. One socket for each port; the newest counts. */
-  open(port: number, receiver: Receiver): void {
-    this.#sockets.set(port, receiver);
-  }
-
-  close(port: number): void {
-    this.#sockets.delete(port);
-  }
-
-  /** @internal */
-  socket(port: number): Receiver | undefined {
-    return this.#sockets.get(port);
-  }
-
-  /** The endpoint of a socket in the family of `destination`; null without an address of it. */
-  localEndpoint(port: number, destination: Endpoint): Endpoint | null {
-    const address = this.addresses[destination.startsWith('[') ? 6 : 4];
-    return address === null ? null : formatEndpoint(address, port);
-  }
-
-  /** From the socket of that port. `bytes` are kept: owned. */
-  send(port: number, destination: Endpoint, bytes: Uint8Array, dontFragment = false): void {
-    const source = this.localEndpoint(port, destination);
-    if (source === null) this.#topology.lost('noFamily');
-    else this.#topology.send(this, { bytes, source, destination, dontFragment });
-  }
-
-  /** With any source: nobody checks it before the first NAT. */
-  forge(datagram: Datagram): void {
-    this.#topology.send(this, datagram);
-  }
-}
-
 /** Private ranges are few, and sites draw them at random: the same address is at several sites. */
 const PRIVATE_PREFIXES = ['192.168.0.', '192.168.1.', '10.0.0.'];
 
@@ -216,7 +52,7 @@ export interface SiteOptions {
   readonly carrier?: Carrier;
 }
 
-export class Topology {
+export class Topology implements Ways {
   readonly sites: Site[] = [];
   readonly machines: Machine[] = [];
   /** Sees every datagram that a machine sends, before anything happens to it. */
@@ -381,18 +217,21 @@ export class Topology {
 
   // — datagrams —
 
-  lost(why: Loss): void {
+  #lost(why: Loss): void {
     this.losses[why]++;
   }
 
-  /** @internal */
+  noWay(): void {
+    this.#lost('noFamily');
+  }
+
   send(from: Machine, datagram: Datagram): void {
     this.counts.sent++;
     for (const tap of this.taps) tap(from, datagram);
     const { address } = endpointParts(datagram.destination);
     const family = familyOf(address);
     const start = from.site.realm(family);
-    if (start === null) this.lost('noFamily');
+    if (start === null) this.#lost('noFamily');
     else this.#out(from, start, address, datagram);
   }
 
@@ -415,7 +254,7 @@ export class Topology {
       }
       const { gateway } = realm;
       if (gateway === null) {
-        this.lost('unroutable');
+        this.#lost('unroutable');
         return;
       }
       const hairpins = gateway.box.external === address;
@@ -424,7 +263,7 @@ export class Topology {
           ? null
           : gateway.box.outbound(datagram.source, datagram.destination, now);
       if (source === null) {
-        this.lost('boxOut');
+        this.#lost('boxOut');
         return;
       }
       datagram = { ...datagram, source };
@@ -458,12 +297,12 @@ export class Topology {
   #in(from: Machine, via: Via, family: Family, router: Router, datagram: Datagram): void {
     const destination = router.box.inbound(datagram.source, datagram.destination, this.#scheduler.now);
     if (destination === null) {
-      this.lost('boxIn');
+      this.#lost('boxIn');
       return;
     }
     const inside = { ...datagram, destination };
     const target = router.inner.attached.get(endpointParts(destination).address);
-    if (target === undefined) this.lost('unroutable');
+    if (target === undefined) this.#lost('unroutable');
     else if (target.kind === 'machine') this.#arrive(from, via, family, target.machine, inside);
     else if (this.#crosses(target.router.link, family, inside)) {
       this.#later(this.#latencyOf(target.router.link), () => this.#in(from, via, family, target.router, inside));
@@ -472,12 +311,12 @@ export class Topology {
 
   #arrive(from: Machine, via: Via, family: Family, to: Machine, datagram: Datagram): void {
     if (this.blocked({ from, to, via, family })) {
-      this.lost('blocked');
+      this.#lost('blocked');
       return;
     }
     const receiver = to.socket(endpointParts(datagram.destination).port);
     if (receiver === undefined) {
-      this.lost('closed');
+      this.#lost('closed');
       return;
     }
     this.counts.delivered++;
@@ -488,13 +327,13 @@ export class Topology {
   #crosses(link: Link, family: Family, { bytes, dontFragment }: Datagram): boolean {
     if (bytes.length + UDP_OVER_IP_BYTES[family] > link.mtu) {
       if (dontFragment) {
-        this.lost('tooBig');
+        this.#lost('tooBig');
         return false;
       }
       this.counts.fragmented++;
     }
     if (link.loss === 0 || !this.#prng.chance(link.loss)) return true;
-    this.lost('chance');
+    this.#lost('chance');
     return false;
   }
 

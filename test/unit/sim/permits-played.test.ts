@@ -6,7 +6,8 @@ import { type Endpoint, formatEndpoint } from '../../../src/base/ip.ts';
 import { Prng } from '../../../src/base/prng.ts';
 import { placeOf, SITE_KINDS, type SiteKind } from '../../../src/sim/nat/kinds.ts';
 import { permits } from '../../../src/sim/nat/permits.ts';
-import { type Machine, Topology } from '../../../src/sim/nat/topology.ts';
+import type { Machine } from '../../../src/sim/nat/sites.ts';
+import { Topology } from '../../../src/sim/nat/topology.ts';
 import { Clock } from './clock.ts';
 
 const PORT = 51_820;

@@ -5,7 +5,8 @@ import type { Instant } from '../../../src/base/instant.ts';
 import { type Endpoint, endpointParts, formatEndpoint, type IpAddress } from '../../../src/base/ip.ts';
 import { Prng } from '../../../src/base/prng.ts';
 import { type Place, placeOf, type SiteKind } from '../../../src/sim/nat/kinds.ts';
-import { type Datagram, type Machine, type SiteOptions, Topology } from '../../../src/sim/nat/topology.ts';
+import type { Datagram, Machine } from '../../../src/sim/nat/sites.ts';
+import { type SiteOptions, Topology } from '../../../src/sim/nat/topology.ts';
 import { Clock } from './clock.ts';
 
 const PORT = 51_820;
