@@ -59,7 +59,7 @@ napi_value open_memory(napi_env env, napi_callback_info info) noexcept {
   return wrap_plane(env, std::move(plane));
 }
 
-/** openLive({ifname, mtu, queues, tunFd, tunOffloads, udpOffloads, peersMax, slabSlots}, onWake) → Plane or {code, step} */
+/** openLive({tun, ifname, mtu, queues, tunFd, tunOffloads, udpOffloads, peersMax, slabSlots}, onWake) → Plane or {code, step} */
 napi_value open_live(napi_env env, napi_callback_info info) noexcept {
   napi_value arguments[2];
   LiveOptions options;
@@ -70,7 +70,8 @@ napi_value open_live(napi_env env, napi_callback_info info) noexcept {
   if (napi_get_value_string_utf8(env, get(env, arguments[0], "ifname"), ifname, sizeof ifname, &length) != napi_ok) {
     return raise(env, "ifname is a string");
   }
-  if (!read_option(env, arguments[0], "queues", options.queues) || !read(env, get(env, arguments[0], "tunFd"), tun_fd) ||
+  if (!read(env, get(env, arguments[0], "tun"), options.tun) || !read_option(env, arguments[0], "queues", options.queues) ||
+      !read(env, get(env, arguments[0], "tunFd"), tun_fd) ||
       !read(env, get(env, arguments[0], "tunOffloads"), options.tun_offloads) ||
       !read(env, get(env, arguments[0], "udpOffloads"), options.udp_offloads)) {
     return nullptr;

@@ -18,6 +18,13 @@ napi_value bind(Call& call, uint32_t port, uint32_t fwmark) noexcept {
 void unbind(Call& call) noexcept { call.plane.device->unbind(); }
 void set_fwmark(Call& call, uint32_t fwmark) noexcept { call.plane.device->set_fwmark(fwmark); }
 void set_deadline(Call& call, double at) noexcept { call.plane.device->set_deadline(at); }
+void set_relay(Call& call, uint32_t relay) noexcept {
+  if (relay < 1 || relay > kRelaysMax) {
+    raise(call.env, "broken invariant: relays are numbered 1 to 64");
+    return;
+  }
+  call.plane.device->plane().set_relay(relay, call.plane.shared->scratch.first);
+}
 void close(Call& call) noexcept { call.plane.close(call.env); }
 
 /** Into the scratch memory: drops, then totals. */
@@ -119,6 +126,7 @@ void add_device_methods(std::vector<napi_property_descriptor>& methods) {
   method<unbind>(methods, "unbind");
   method<set_fwmark, uint32_t>(methods, "setFwmark");
   method<set_deadline, double>(methods, "setDeadline");
+  method<set_relay, uint32_t>(methods, "setRelay");
   method<close>(methods, "close");
   method<counters>(methods, "counters");
   method<scratch_memory>(methods, "scratchMemory");

@@ -23,6 +23,20 @@ void remove_peer(Call& call, PeerArgument peer) noexcept { core(call).remove_pee
 void set_endpoint(Call& call, PeerArgument peer) noexcept { core(call).set_endpoint(peer.slot, scratch(call).first); }
 void endpoint(Call& call, PeerArgument peer) noexcept { call.plane.shared->scratch.first = core(call).endpoint(peer.slot); }
 void clear_source(Call& call, PeerArgument peer) noexcept { core(call).clear_source(peer.slot); }
+void set_path_mtu(Call& call, PeerArgument peer, uint32_t mtu) noexcept { core(call).set_path_mtu(peer.slot, mtu); }
+napi_value set_relay_slot(Call& call, PeerArgument peer, napi_value slot, double bytes_per_second, double burst_bytes) noexcept {
+  napi_valuetype type = napi_undefined;
+  napi_typeof(call.env, slot, &type);
+  const RelayLimits limits{bytes_per_second, burst_bytes};
+  Bytes bytes;
+  if (type == napi_null) {
+    core(call).set_relay_slot(peer.slot, nullptr, limits, call.plane.device->now());
+  } else if (read(call.env, slot, bytes)) {
+    if (bytes.size() != kRelaySlotBytes) return raise(call.env, "broken invariant: a relay slot has 8 bytes");
+    core(call).set_relay_slot(peer.slot, bytes.data(), limits, call.plane.device->now());
+  }
+  return undefined(call.env);
+}
 napi_value insert_allowed_ip(Call& call, PeerArgument peer, bool ipv6, uint32_t length) noexcept {
   const bool fits = core(call).insert_allowed_ip(peer.slot, family_of(ipv6), scratch(call).address, static_cast<uint8_t>(length));
   return fits ? undefined(call.env) : raise(call.env, "broken invariant: the prefixes fit the table");
@@ -70,11 +84,19 @@ uint32_t drop_staged(Call& call, PeerArgument peer, bool unreachable, double now
   return core(call).drop_staged(peer.slot, unreachable, now);
 }
 bool send_keepalive(Call& call, PeerArgument peer, double now) noexcept { return core(call).send_keepalive(peer.slot, now); }
+bool is_frame(Call& call, Bytes frame) noexcept {
+  if (!frame.empty() && frame.size() <= kFrameBytesMax && frame[0] >> 4 == 0) return true;
+  raise(call.env, "broken invariant: a frame begins with a zero nibble and has at most 1,500 bytes");
+  return false;
+}
 napi_value send_frame(Call& call, PeerArgument peer, Bytes frame, double now) noexcept {
-  if (frame.empty() || frame.size() > kFrameBytesMax || frame[0] >> 4 != 0) {
-    return raise(call.env, "broken invariant: a frame begins with a zero nibble and has at most 1,500 bytes");
-  }
+  if (!is_frame(call, frame)) return nullptr;
   return boolean(call.env, core(call).send_frame(peer.slot, frame, now));
+}
+napi_value send_frame_to(Call& call, PeerArgument peer, Bytes frame, bool dont_fragment, double now) noexcept {
+  if (!is_frame(call, frame)) return nullptr;
+  const FrameSent sent = core(call).send_frame_to(peer.slot, frame, scratch(call).first, dont_fragment, now);
+  return number(call.env, static_cast<uint32_t>(sent));
 }
 
 // — control datagrams —
@@ -121,6 +143,8 @@ void add_plane_methods(std::vector<napi_property_descriptor>& methods) {
   method<set_endpoint, PeerArgument>(methods, "setEndpoint");
   method<endpoint, PeerArgument>(methods, "endpoint");
   method<clear_source, PeerArgument>(methods, "clearSource");
+  method<set_path_mtu, PeerArgument, uint32_t>(methods, "setPathMtu");
+  method<set_relay_slot, PeerArgument, napi_value, double, double>(methods, "setRelaySlot");
   method<insert_allowed_ip, PeerArgument, bool, uint32_t>(methods, "insertAllowedIp");
   method<remove_allowed_ip, PeerArgument, bool, uint32_t>(methods, "removeAllowedIp");
   method<record_chunk, uint32_t>(methods, "recordChunk");
@@ -134,6 +158,7 @@ void add_plane_methods(std::vector<napi_property_descriptor>& methods) {
   method<drop_staged, PeerArgument, bool, double>(methods, "dropStaged");
   method<send_keepalive, PeerArgument, double>(methods, "sendKeepalive");
   method<send_frame, PeerArgument, Bytes, double>(methods, "sendFrame");
+  method<send_frame_to, PeerArgument, Bytes, bool, double>(methods, "sendFrameTo");
   method<send_handshake, PeerArgument, Bytes, double>(methods, "sendHandshake");
   method<send_to, Bytes>(methods, "sendTo");
   method<reply, uint32_t, Bytes>(methods, "reply");

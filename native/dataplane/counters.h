@@ -20,6 +20,8 @@ enum class Drop : uint32_t {
   outSocketError,
   outSocketFull,
   outFiltered,
+  outTooBig,
+  outRelayUnknown,
   inUnknownType,
   inBadLength,
   inUnknownIndex,
@@ -35,6 +37,10 @@ enum class Drop : uint32_t {
   inFrameUnknown,
   inFiltered,
   tunWriteFailed,
+  inRelayUnknown,
+  relayBadInner,
+  relayNoSlot,
+  relayLimited,
   count,
 };
 
@@ -50,6 +56,8 @@ enum class Total : uint32_t {
   controlDelivered,
   eventsDelivered,
   wakeUps,
+  relayPackets,
+  relayBytes,
   count,
 };
 

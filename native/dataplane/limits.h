@@ -14,6 +14,9 @@ inline constexpr uint32_t kChunkPeers = 1024;
 inline constexpr uint32_t kChunksMax = 1024;
 inline constexpr uint32_t kPeersMax = kChunkPeers * kChunksMax;
 
+/** Relays that a plane knows at once, numbered from 1; RELAYS_MAX in src/base/relayed.ts. */
+inline constexpr uint32_t kRelaysMax = 64;
+
 /** Packets that wait for a keypair, per peer; checklist "staged packets". */
 inline constexpr uint32_t kStagedPacketsMax = 128;
 /** Memory of all staged packets of a device together: 16,384 blocks of 2 KiB. */

@@ -24,6 +24,8 @@ class LiveDevice;
 class Worker;
 
 struct LiveOptions {
+  /** False: sockets and threads alone, for a relay; what concerns the device then means nothing. */
+  bool tun = true;
   /** A pattern like "wg%d" is allowed. */
   std::string ifname;
   /** 0 leaves the kernel's. */

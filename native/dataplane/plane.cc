@@ -91,6 +91,13 @@ void Plane::remove_allowed_ip(uint32_t slot, Family family, const uint8_t* addre
   allowed_ips_.remove(family, address, length, slot);
 }
 
+void Plane::set_relay(uint32_t, const SocketAddress&) noexcept {}
+void Plane::set_path_mtu(uint32_t, uint32_t) noexcept {}
+void Plane::set_relay_slot(uint32_t, const uint8_t*, const RelayLimits&, double) noexcept {}
+FrameSent Plane::send_frame_to(uint32_t, std::span<const uint8_t>, const SocketAddress&, bool, double) noexcept {
+  return FrameSent::failed;
+}
+
 void Plane::close(double now) noexcept {
   for (uint32_t slot = 0; slot < peers_.end(); ++slot) {
     if (peers_.exists(slot)) remove_peer(slot, now);

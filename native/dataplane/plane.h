@@ -24,6 +24,7 @@
 #include "dataplane/staging_pool.h"
 #include "hash/mac1.h"
 #include "packet/icmp.h"
+#include "packet/message.h"
 #include "packet/virtio.h"
 #include "tables/allowed_ips.h"
 #include "tables/index_table.h"
@@ -44,6 +45,16 @@ struct PlaneOptions {
   uint32_t slab_slots = kSlabSlots;
 };
 
+/** What one user of this relay may have forwarded. */
+struct RelayLimits {
+  /** Infinity = no limit. */
+  double bytes_per_second = 0;
+  double burst_bytes = 0;
+};
+
+/** What became of `send_frame_to`; the numbers are those of FRAME_SENT in src/dataplane/native/native-plane.ts. */
+enum class FrameSent : uint32_t { sent = 0, no_keypair = 1, too_big = 2, failed = 3 };
+
 class Plane {
  public:
   /** `commands` is the JavaScript thread's context; both outlive the plane's use. */
@@ -60,6 +71,8 @@ class Plane {
   bool bound() const noexcept { return bound_; }
   void set_mtu(uint32_t mtu) noexcept { mtu_.store(mtu, std::memory_order_relaxed); }
   uint32_t mtu() const noexcept { return mtu_.load(std::memory_order_relaxed); }
+  /** `relay`: 1 … kRelaysMax; family AF_UNSPEC forgets it. */
+  void set_relay(uint32_t relay, const SocketAddress& endpoint) noexcept;
 
   // — peers; slots given are those of peers that exist —
   /** kNoPeer when there are peers_max. */
@@ -69,6 +82,10 @@ class Plane {
   void set_endpoint(uint32_t slot, const SocketAddress& endpoint) noexcept;
   SocketAddress endpoint(uint32_t slot) noexcept;
   void clear_source(uint32_t slot) noexcept;
+  /** 0 = no limit. */
+  void set_path_mtu(uint32_t slot, uint32_t mtu) noexcept;
+  /** `relay_slot`: kRelaySlotBytes, or null for none. */
+  void set_relay_slot(uint32_t slot, const uint8_t* relay_slot, const RelayLimits& limits, double now) noexcept;
   /** False when the table is full. */
   bool insert_allowed_ip(uint32_t slot, Family family, const uint8_t* address, uint8_t length) noexcept;
   void remove_allowed_ip(uint32_t slot, Family family, const uint8_t* address, uint8_t length) noexcept;
@@ -86,6 +103,8 @@ class Plane {
   uint32_t drop_staged(uint32_t slot, bool unreachable, double now) noexcept;
   bool send_keepalive(uint32_t slot, double now) noexcept { return send_frame(slot, {}, now); }
   bool send_frame(uint32_t slot, std::span<const uint8_t> frame, double now) noexcept;
+  FrameSent send_frame_to(uint32_t slot, std::span<const uint8_t> frame, const SocketAddress& to, bool dont_fragment,
+                          double now) noexcept;
 
   // — control datagrams —
   bool send_handshake(uint32_t slot, std::span<const uint8_t> message, double now) noexcept;

@@ -27,6 +27,9 @@ enum class RecordField : uint32_t {
   last_staged,
   staged,
   send_counter,
+  relay_rx_bytes,
+  relay_tx_bytes,
+  relay_rx_packets,
 };
 inline constexpr uint32_t kRecordFields = 16;
 inline constexpr size_t kRecordChunkBytes = size_t{kChunkPeers} * kRecordFields * sizeof(double);

@@ -18,6 +18,11 @@ inline constexpr size_t kCookieLength = 64;
 /** Type, receiver index and counter in front of the ciphertext of a data message. */
 inline constexpr size_t kDataHeader = 16;
 inline constexpr size_t kDataLengthMin = 32;
+/** In front of a relayed datagram: type 0x20, three zero bytes, slot (docs/paths.md). */
+inline constexpr uint32_t kRelayMessageType = 0x20;
+inline constexpr uint32_t kRelaySlotBytes = 8;
+inline constexpr uint32_t kRelaySlotAt = 4;
+inline constexpr uint32_t kRelayHeader = kRelaySlotAt + kRelaySlotBytes;
 
 inline MessageKind classify(const uint8_t* datagram, size_t length) noexcept {
   if (length < 4) return MessageKind::unknown;

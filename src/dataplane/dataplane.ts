@@ -26,7 +26,10 @@ export const DescriptorKind = {
   sessionWanted: 16,
   /** The first authenticated packet on the `next` keypair arrived: it is now `current`. `value` = its local index. */
   keypairConfirmed: 17,
-  /** An authenticated packet came from another address than the endpoint. Source fields hold it. */
+  /**
+   * An authenticated packet came from another address than the endpoint. Source fields hold it. Of a peer that does not roam each
+   * address is told once and at most one in ROAMED_INTERVAL_MS; its control frames, which name their source themselves, are not told.
+   */
   roamed: 18,
   /** Data came in and nothing has gone out since: see `rearm` and TimerKind.passiveKeepalive. */
   answerOwed: 19,
@@ -55,6 +58,12 @@ export const Notify = {
 } as const;
 
 export const NO_PEER = 0xffff_ffff;
+
+/** Between two `roamed` of a peer that does not roam: two paths that alternate wake nobody more often. */
+export const ROAMED_INTERVAL_MS = 100;
+/** Packets that every link carries whole (RFC 791 §3.2, RFC 8200 §5): `setPathMtu` acts as if it were told at least these. */
+export const PATH_MTU_MIN_V4 = 576;
+export const PATH_MTU_MIN_V6 = 1280;
 
 /**
  * Descriptor: 16 little-endian 32-bit words, written by the plane at `poll`, valid until the matching `release`.
@@ -88,6 +97,10 @@ export const RecordField = {
   staged: 11,
   /** Next send counter of the current keypair (exact below 2^53). */
   sendCounter: 12,
+  /** Of a peer with a relay slot: relayed datagrams forwarded from it and to it, their 12-byte header counted, UDP/IP not. */
+  relayRxBytes: 13,
+  relayTxBytes: 14,
+  relayRxPackets: 15,
 } as const;
 export const RECORD_FIELDS = 16;
 /** Records live in chunks of this many peers; chunks are added as peers are and never move. */
@@ -141,6 +154,8 @@ export const DROP_REASONS = [
   'outSocketError', // the kernel refused the datagram
   'outSocketFull', // EAGAIN or ENOBUFS: the send buffer was full
   'outFiltered',
+  'outTooBig', // larger than the peer's path MTU and not to be fragmented: the local sender was told by ICMP
+  'outRelayUnknown', // data for a relayed endpoint whose relay is not set
   // inbound, from the network
   'inUnknownType', // first little-endian word is none of ours
   'inBadLength',
@@ -157,6 +172,11 @@ export const DROP_REASONS = [
   'inFrameUnknown', // in-tunnel control frame of an unknown kind or one that is not wanted
   'inFiltered',
   'tunWriteFailed',
+  // relayed datagrams
+  'inRelayUnknown', // from an address that is neither a relay of ours nor the endpoint of a peer with a slot
+  'relayBadInner', // what is inside is not a WireGuard message
+  'relayNoSlot', // nobody has the slot, or its peer has no endpoint, or it is the sender itself
+  'relayLimited', // the sender's bytes per second are used up
 ] as const;
 export type DropReason = (typeof DROP_REASONS)[number];
 
@@ -173,8 +193,20 @@ export const TOTALS = [
   'controlDelivered', // descriptors with a datagram handed to JavaScript
   'eventsDelivered', // descriptors without one
   'wakeUps', // times JavaScript was woken
+  'relayPackets', // relayed datagrams forwarded from one peer to another
+  'relayBytes', // their bytes, with the 12-byte header
 ] as const;
 export type Total = (typeof TOTALS)[number];
+
+/** What one peer may have forwarded: a token bucket of whole relayed datagrams, header included. */
+export interface RelayLimits {
+  /** Infinity = no limit. */
+  readonly bytesPerSecond: number;
+  readonly burstBytes: number;
+}
+
+/** What became of `sendFrameTo`. `tooBig`: EMSGSIZE, the datagram does not fit the interface it would leave by. */
+export type FrameSent = 'sent' | 'noKeypair' | 'tooBig' | 'failed';
 
 export interface DataPlane {
   /** Monotonic time that counts suspend. The in-memory planes return what was set last. */
@@ -189,6 +221,12 @@ export interface DataPlane {
   setFwmark(fwmark: number): void;
   /** Wakes JavaScript with DescriptorKind.deadline at `at`; replaces the previous deadline; NEVER cancels it. */
   setDeadline(at: Instant): void;
+  /**
+   * Where relay number `relay` (1 … RELAYS_MAX) is; null forgets it. Datagrams to relayed endpoints (src/base/relayed.ts) go there with
+   * the header of docs/paths.md, and such datagrams from there come in with the relayed endpoint as their source. `endpoint` is not relayed
+   * itself; of two numbers with one endpoint the lower gets what comes from there.
+   */
+  setRelay(relay: number, endpoint: Endpoint | null): void;
 
   // — peers —
   /** `roaming`: the endpoint follows authenticated packets by itself (every stock WireGuard peer). */
@@ -200,6 +238,18 @@ export interface DataPlane {
   endpoint(peer: PeerSlot): Endpoint | null;
   /** Forgets the local source address that sticks to the endpoint. */
   clearSource(peer: PeerSlot): void;
+  /**
+   * The largest IP packet that the way to the peer carries, in bytes; 0 (so it begins) = no limit beyond the device's MTU. What comes from the
+   * tunnel and is larger is answered by ICMP packet too big and dropped, unless it is IPv4 without DF, which goes as it is. The MSS of TCP SYNs
+   * is clamped to it, both ways. What waits in the staging queue is not looked at again.
+   */
+  setPathMtu(peer: PeerSlot, mtu: number): void;
+  /**
+   * Makes the peer a user of this relay: relayed datagrams from its endpoint are forwarded to the peer that has the slot they name,
+   * and those that name `slot` (8 bytes, not all zero, borrowed) to it. Null: no longer. The slot is taken from whichever peer had it.
+   * Called again with the same slot it changes the limits; the bucket begins full only for a new one.
+   */
+  setRelaySlot(peer: PeerSlot, slot: Uint8Array | null, limits: RelayLimits): void;
   /** Takes the prefix from whichever peer had it. */
   insertAllowedIp(peer: PeerSlot, prefix: IpPrefix): void;
   /** Does nothing unless the prefix is this peer's. */
@@ -231,6 +281,19 @@ export interface DataPlane {
   sendKeepalive(peer: PeerSlot, now: Instant): boolean;
   /** An in-tunnel control frame (plaintext begins with a zero nibble, ≤ 1,500 bytes). False as above. */
   sendFrame(peer: PeerSlot, frame: Uint8Array, now: Instant): boolean;
+  /**
+   * A control frame under the peer's current keypair to any endpoint, relayed ones included: probes and their answers. Moves nothing and raises
+   * no `sendFailed`. To the peer's own endpoint it counts as `sendFrame` does; to another it counts bytes and packets alone, since the
+   * peer may never see it. `dontFragment`: DF is set and what the kernel knows of the path's MTU is ignored. The frame is padded with zeros
+   * to a multiple of 16, not beyond the device's MTU; a probe of n bytes of plaintext has n + 32 bytes of UDP payload, + 12 when relayed.
+   */
+  sendFrameTo(
+    peer: PeerSlot,
+    frame: Uint8Array,
+    endpoint: Endpoint,
+    options: { readonly dontFragment: boolean },
+    now: Instant,
+  ): FrameSent;
 
   // — control datagrams —
   /** A handshake message to the peer's endpoint; counts as an authenticated send. False when it has no endpoint. */

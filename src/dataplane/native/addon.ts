@@ -19,6 +19,8 @@ export interface NativePlaneOptions {
 }
 
 export interface NativeLiveOptions extends NativePlaneOptions {
+  /** False: sockets alone; `ifname` and `tunFd` mean nothing then. */
+  readonly tun: boolean;
   readonly ifname: string;
   readonly queues: number;
   /** −1: open a device. */
@@ -29,6 +31,7 @@ export interface NativeLiveOptions extends NativePlaneOptions {
 
 /** What a live plane found and uses; for status and bug reports. */
 export interface NativeStatus {
+  /** Empty, and `ifindex` 0, without a TUN. */
   readonly ifname: string;
   readonly ifindex: number;
   readonly mtu: number;
@@ -59,6 +62,8 @@ export interface NativePlaneObject {
   setEndpoint(peer: number): void;
   endpoint(peer: number): void;
   clearSource(peer: number): void;
+  setPathMtu(peer: number, mtu: number): void;
+  setRelaySlot(peer: number, slot: Uint8Array | null, bytesPerSecond: number, burstBytes: number): void;
   insertAllowedIp(peer: number, ipv6: boolean, length: number): void;
   removeAllowedIp(peer: number, ipv6: boolean, length: number): void;
   recordChunk(index: number): ArrayBuffer;
@@ -79,6 +84,8 @@ export interface NativePlaneObject {
   dropStaged(peer: number, unreachable: boolean, now: number): number;
   sendKeepalive(peer: number, now: number): boolean;
   sendFrame(peer: number, frame: Uint8Array, now: number): boolean;
+  /** A number of FRAME_SENT (native-plane.ts). */
+  sendFrameTo(peer: number, frame: Uint8Array, dontFragment: boolean, now: number): number;
   sendHandshake(peer: number, message: Uint8Array, now: number): boolean;
   sendTo(datagram: Uint8Array): boolean;
   reply(handle: number, datagram: Uint8Array): boolean;
@@ -94,6 +101,7 @@ export interface NativePlaneObject {
   unbind(): void;
   setFwmark(fwmark: number): void;
   setDeadline(at: number): void;
+  setRelay(relay: number): void;
   close(): void;
   counters(): void;
   scratchMemory(): ArrayBuffer;

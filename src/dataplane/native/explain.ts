@@ -9,6 +9,20 @@ export function errnoName(code: number): string {
   return getSystemErrorName(-code);
 }
 
+/** A plane without a TUN: nothing here needs a privilege. */
+export function explainSockets(failure: NativeFailure): string {
+  const what = `${failure.step}: ${errnoName(failure.code)}`;
+  switch (errnoName(failure.code)) {
+    case 'ENOSYS':
+      return `${failure.step}: the kernel or libcrypto is too old; Linux 5.4 or later and OpenSSL 3 are needed`;
+    case 'EMFILE':
+    case 'ENFILE':
+      return `too many open files (${what}): raise the limit (ulimit -n)`;
+    default:
+      return `the relay's data plane cannot be made (${what})`;
+  }
+}
+
 const ADMIN = 'start as root, or give the capability: setcap cap_net_admin+ep "$(readlink -f "$(command -v node)")"';
 
 export function explainOpen(ifname: string, failure: NativeFailure): string {

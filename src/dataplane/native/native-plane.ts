@@ -5,27 +5,38 @@
 import { assert } from '../../base/assert.ts';
 import type { Instant } from '../../base/instant.ts';
 import type { Endpoint, IpPrefix } from '../../base/ip.ts';
+import { isRelayed, RELAY_SLOT_BYTES, RELAYS_MAX } from '../../base/relayed.ts';
 import {
   type BindResult,
   type DataPlane,
   DROP_REASONS,
   type DropReason,
+  type FrameSent,
   type KeypairConfig,
   type LocalIndex,
   type PeerSlot,
   RECORD_CHUNK_PEERS,
   RECORD_FIELDS,
+  type RelayLimits,
   type SocketConfig,
   TOTALS,
   type Total,
 } from '../dataplane.ts';
-import { loadAddon, type NativeAddon, type NativePlaneObject, type NativeStatus } from './addon.ts';
-import { errnoName, explainOpen } from './explain.ts';
+import {
+  loadAddon,
+  type NativeAddon,
+  type NativeLiveOptions,
+  type NativePlaneObject,
+  type NativeStatus,
+} from './addon.ts';
+import { errnoName, explainOpen, explainSockets } from './explain.ts';
 import { Scratch } from './scratch.ts';
 
 export const PEERS_MAX_DEFAULT = 65_536;
 export const SLAB_SLOTS_DEFAULT = 1024;
 export const MTU_DEFAULT = 1420;
+/** By the numbers of FrameSent in native/dataplane/plane.h. */
+const FRAME_SENT: readonly FrameSent[] = ['sent', 'noKeypair', 'tooBig', 'failed'];
 
 /** What both kinds of native plane are. */
 export class NativeDataPlane implements DataPlane {
@@ -75,6 +86,13 @@ export class NativeDataPlane implements DataPlane {
     this.native.setDeadline(at);
   }
 
+  setRelay(relay: number, endpoint: Endpoint | null): void {
+    assert(Number.isInteger(relay) && relay >= 1 && relay <= RELAYS_MAX, 'relays are numbered 1 … RELAYS_MAX');
+    assert(endpoint === null || !isRelayed(endpoint), 'a relay is not behind a relay');
+    this.scratch.writeFirst(endpoint);
+    this.native.setRelay(relay);
+  }
+
   // — peers —
 
   addPeer(options: { readonly roaming: boolean }): PeerSlot {
@@ -97,6 +115,17 @@ export class NativeDataPlane implements DataPlane {
 
   clearSource(peer: PeerSlot): void {
     this.native.clearSource(peer);
+  }
+
+  setPathMtu(peer: PeerSlot, mtu: number): void {
+    assert(Number.isInteger(mtu) && mtu >= 0, 'an MTU is a number of bytes');
+    this.native.setPathMtu(peer, mtu);
+  }
+
+  setRelaySlot(peer: PeerSlot, slot: Uint8Array | null, limits: RelayLimits): void {
+    const wellFormed = slot === null || (slot.length === RELAY_SLOT_BYTES && slot.some((byte) => byte !== 0));
+    assert(wellFormed, 'a relay slot has 8 bytes, not all zero');
+    this.native.setRelaySlot(peer, slot, limits.bytesPerSecond, limits.burstBytes);
   }
 
   insertAllowedIp(peer: PeerSlot, prefix: IpPrefix): void {
@@ -163,6 +192,17 @@ export class NativeDataPlane implements DataPlane {
     return this.native.sendFrame(peer, frame, now);
   }
 
+  sendFrameTo(
+    peer: PeerSlot,
+    frame: Uint8Array,
+    endpoint: Endpoint,
+    options: { readonly dontFragment: boolean },
+    now: Instant,
+  ): FrameSent {
+    this.scratch.writeFirst(endpoint);
+    return FRAME_SENT[this.native.sendFrameTo(peer, frame, options.dontFragment, now)] as FrameSent;
+  }
+
   // — control datagrams —
 
   sendHandshake(peer: PeerSlot, message: Uint8Array, now: Instant): boolean {
@@ -225,21 +265,35 @@ function named<Name extends string>(names: readonly Name[], values: Float64Array
 
 // — live —
 
-export interface NativePlaneConfig {
-  /** A pattern like `wg%d` is allowed; the plane says what it became. */
-  readonly ifname: string;
-  readonly mtu?: number;
-  /** TUN queues, each with a thread of its own. */
+export type NativePlaneConfig = CommonConfig & (TunConfig | NoTunConfig);
+
+interface CommonConfig {
+  /** Threads, each with sockets and (with a TUN) a TUN queue of its own. */
   readonly queues?: number;
-  /** An open TUN descriptor to adopt instead (WG_TUN_FD); closed with the plane, also when opening fails. */
-  readonly tunFd?: number;
   readonly peersMax?: number;
   readonly slabSlots?: number;
   /** Called from the event loop when something is pending; once until `poll`. */
   readonly onWake: () => void;
   /** False: go without the kernel's offloads, to measure or to rule them out. */
-  readonly tunOffloads?: boolean;
   readonly udpOffloads?: boolean;
+}
+
+interface TunConfig {
+  readonly tun?: 'device';
+  /** A pattern like `wg%d` is allowed; the plane says what it became. */
+  readonly ifname: string;
+  readonly mtu?: number;
+  /** An open TUN descriptor to adopt instead (WG_TUN_FD); closed with the plane, also when opening fails. */
+  readonly tunFd?: number;
+  readonly tunOffloads?: boolean;
+}
+
+/**
+ * A relay: no interface and so no privilege, the link always up (told once, at the start). What peers send into the tunnel has nowhere
+ * to go and is dropped; sessions, frames and relayed datagrams are as ever.
+ */
+interface NoTunConfig {
+  readonly tun: 'none';
 }
 
 /** A live plane: what an interface of this machine and its sockets do, beside DataPlane. */
@@ -292,11 +346,8 @@ export function createNativePlane(config: NativePlaneConfig): NativePlaneResult 
   const slabSlots = config.slabSlots ?? SLAB_SLOTS_DEFAULT;
   const opened = loading.addon.openLive(
     {
-      ifname: config.ifname,
-      mtu: config.mtu ?? MTU_DEFAULT,
+      ...tunOptions(config),
       queues: config.queues ?? 1,
-      tunFd: config.tunFd ?? -1,
-      tunOffloads: config.tunOffloads ?? true,
       udpOffloads: config.udpOffloads ?? true,
       peersMax: config.peersMax ?? PEERS_MAX_DEFAULT,
       slabSlots,
@@ -304,7 +355,16 @@ export function createNativePlane(config: NativePlaneConfig): NativePlaneResult 
     config.onWake,
   );
   if ('code' in opened) {
-    return { ok: false, errno: errnoName(opened.code), message: explainOpen(config.ifname, opened) };
+    const message = config.tun === 'none' ? explainSockets(opened) : explainOpen(config.ifname, opened);
+    return { ok: false, errno: errnoName(opened.code), message };
   }
   return { ok: true, plane: new LiveNativePlane(loading.addon, opened, slabSlots) };
+}
+
+function tunOptions(
+  config: NativePlaneConfig,
+): Pick<NativeLiveOptions, 'tun' | 'ifname' | 'mtu' | 'tunFd' | 'tunOffloads'> {
+  if (config.tun === 'none') return { tun: false, ifname: '', mtu: MTU_DEFAULT, tunFd: -1, tunOffloads: false };
+  const { ifname, mtu = MTU_DEFAULT, tunFd = -1, tunOffloads = true } = config;
+  return { tun: true, ifname, mtu, tunFd, tunOffloads };
 }

@@ -2,29 +2,42 @@
 // when not to send one: RFC 1122 §3.2.2, RFC 4443 §2.4). The error comes from the address that was not reached: it is
 // routed through the tunnel, so the host's reverse-path filter lets it in. Rate limiting is the caller's.
 
-import { readU16be, writeU16be } from '../../base/bytes.ts';
+import { readU16be, writeU16be, writeU32be } from '../../base/bytes.ts';
 import { IPV4_HEADER, IPV6_HEADER, type IpPacket } from './ip-packet.ts';
 
 /** `noRoute`: nobody owns the destination. `unreachable`: its owner cannot be reached. IPv4 says the same for both. */
 export type UnreachableReason = 'noRoute' | 'unreachable';
 
+/** Type and code for either family, and what stands in the second word: the MTU (RFC 1191 §4, RFC 4443 §3.2). */
+interface Meaning {
+  readonly v4: readonly [type: number, code: number];
+  readonly v6: readonly [type: number, code: number];
+  readonly mtu: number;
+}
+
 const ICMP_HEADER = 8;
 const HOP_LIMIT = 64;
 const PROTOCOL_ICMP = 1;
 const PROTOCOL_ICMPV6 = 58;
-const ICMP_DESTINATION_UNREACHABLE = 3;
-const ICMP_CODE_HOST = 1;
-const ICMPV6_DESTINATION_UNREACHABLE = 1;
-const ICMPV6_CODE_NO_ROUTE = 0;
-const ICMPV6_CODE_ADDRESS = 3;
+const NO_ROUTE: Meaning = { v4: [3, 1], v6: [1, 0], mtu: 0 };
+const ADDRESS_UNREACHABLE: Meaning = { v4: [3, 1], v6: [1, 3], mtu: 0 };
 /** RFC 1812 §4.3.2.3 and RFC 4443 §2.4: as much of the packet as fits without exceeding these. */
 const ICMP_BYTES_MAX = 576;
 const ICMPV6_BYTES_MAX = 1280;
 
 /** The error about `packet`, or null when none may be sent. */
 export function unreachable(bytes: Uint8Array, packet: IpPacket, reason: UnreachableReason): Uint8Array | null {
-  if (packet.family === 4) return deservesIcmp(bytes, packet.length) ? icmp(bytes, packet.length) : null;
-  return deservesIcmpv6(bytes, packet.length) ? icmpv6(bytes, packet.length, reason) : null;
+  return answer(bytes, packet, reason === 'noRoute' ? NO_ROUTE : ADDRESS_UNREACHABLE);
+}
+
+/** The error about a packet that does not fit `mtu`, or null when none may be sent. IPv4: the packet has DF set. */
+export function packetTooBig(bytes: Uint8Array, packet: IpPacket, mtu: number): Uint8Array | null {
+  return answer(bytes, packet, { v4: [3, 4], v6: [2, 0], mtu });
+}
+
+function answer(bytes: Uint8Array, packet: IpPacket, meaning: Meaning): Uint8Array | null {
+  if (packet.family === 4) return deservesIcmp(bytes, packet.length) ? icmp(bytes, packet.length, meaning) : null;
+  return deservesIcmpv6(bytes, packet.length) ? icmpv6(bytes, packet.length, meaning) : null;
 }
 
 function deservesIcmp(bytes: Uint8Array, length: number): boolean {
@@ -48,7 +61,7 @@ function deservesIcmpv6(bytes: Uint8Array, length: number): boolean {
   return length > IPV6_HEADER && (bytes[IPV6_HEADER] as number) >= 128;
 }
 
-function icmp(bytes: Uint8Array, length: number): Uint8Array {
+function icmp(bytes: Uint8Array, length: number, meaning: Meaning): Uint8Array {
   const quoted = bytes.subarray(0, Math.min(length, ICMP_BYTES_MAX - IPV4_HEADER - ICMP_HEADER));
   const error = new Uint8Array(IPV4_HEADER + ICMP_HEADER + quoted.length);
   error[0] = 0x45;
@@ -58,14 +71,14 @@ function icmp(bytes: Uint8Array, length: number): Uint8Array {
   error.set(bytes.subarray(16, 20), 12);
   error.set(bytes.subarray(12, 16), 16);
   writeU16be(error, 10, finish(sum(error, 0, IPV4_HEADER, 0)));
-  error[IPV4_HEADER] = ICMP_DESTINATION_UNREACHABLE;
-  error[IPV4_HEADER + 1] = ICMP_CODE_HOST;
+  error.set(meaning.v4, IPV4_HEADER);
+  writeU32be(error, IPV4_HEADER + 4, meaning.mtu);
   error.set(quoted, IPV4_HEADER + ICMP_HEADER);
   writeU16be(error, IPV4_HEADER + 2, finish(sum(error, IPV4_HEADER, error.length, 0)));
   return error;
 }
 
-function icmpv6(bytes: Uint8Array, length: number, reason: UnreachableReason): Uint8Array {
+function icmpv6(bytes: Uint8Array, length: number, meaning: Meaning): Uint8Array {
   const quoted = bytes.subarray(0, Math.min(length, ICMPV6_BYTES_MAX - IPV6_HEADER - ICMP_HEADER));
   const error = new Uint8Array(IPV6_HEADER + ICMP_HEADER + quoted.length);
   error[0] = 0x60;
@@ -74,8 +87,8 @@ function icmpv6(bytes: Uint8Array, length: number, reason: UnreachableReason): U
   error[7] = HOP_LIMIT;
   error.set(bytes.subarray(24, 40), 8);
   error.set(bytes.subarray(8, 24), 24);
-  error[IPV6_HEADER] = ICMPV6_DESTINATION_UNREACHABLE;
-  error[IPV6_HEADER + 1] = reason === 'noRoute' ? ICMPV6_CODE_NO_ROUTE : ICMPV6_CODE_ADDRESS;
+  error.set(meaning.v6, IPV6_HEADER);
+  writeU32be(error, IPV6_HEADER + 4, meaning.mtu);
   error.set(quoted, IPV6_HEADER + ICMP_HEADER);
   // RFC 8200 §8.1: the pseudo-header is both addresses, the upper-layer length and the next header.
   const pseudo = sum(error, 8, 40, ICMP_HEADER + quoted.length + PROTOCOL_ICMPV6);

@@ -2,7 +2,9 @@
 // input is counted and nothing else. Handshakes are only looked at here; their meaning is the engine's.
 
 import { readU32be, readU32le, readU64le } from '../../base/bytes.ts';
+import { after, UNSET } from '../../base/instant.ts';
 import type { Endpoint } from '../../base/ip.ts';
+import { isRelayed, RELAY_HEADER_BYTES, RELAY_MESSAGE_TYPE, relayedEndpoint } from '../../base/relayed.ts';
 import {
   DescriptorKind,
   type DropReason,
@@ -11,13 +13,16 @@ import {
   Notify,
   RecordField,
   RekeyReason,
+  ROAMED_INTERVAL_MS,
 } from '../dataplane.ts';
 import { CONTROL_BYTES_MAX } from './control-slab.ts';
 import { parseIpPacket } from './ip-packet.ts';
 import type { Keypair } from './keypairs.ts';
 import { flushStaged } from './outbound.ts';
+import { clampMss } from './path-mtu.ts';
+import { relayedDatagram, slotOf } from './relays.ts';
 import { CALM, LOADED } from './source-limiter.ts';
-import { drop, type IndexOwner, type Peer, type PlaneState, retireKeypairs, writeTun } from './state.ts';
+import { drop, type IndexOwner, type Peer, type PlaneState, retireKeypairs, writeTun, writeUdp } from './state.ts';
 
 const INITIATION = { type: 1, bytes: 148 } as const;
 const RESPONSE = { type: 2, bytes: 92 } as const;
@@ -50,6 +55,17 @@ type Outcome = DropReason | null;
 function receive(state: PlaneState, received: Received): Outcome {
   const { bytes } = received;
   if (bytes.length < 4) return 'inUnknownType';
+  if (readU32le(bytes, 0) === RELAY_MESSAGE_TYPE) return relayed(state, received);
+  const outcome = wireGuard(state, received);
+  if (outcome !== 'inUnknownType' || !isStun(bytes)) return outcome;
+  if (bytes.length > CONTROL_BYTES_MAX) return 'inBadLength';
+  return control(state, received, DescriptorKind.stun, NO_PEER);
+}
+
+/** Types 1 to 4; `inUnknownType`: none of them. */
+function wireGuard(state: PlaneState, received: Received): Outcome {
+  const { bytes } = received;
+  if (bytes.length < 4) return 'inUnknownType';
   switch (readU32le(bytes, 0)) {
     case INITIATION.type:
       if (bytes.length !== INITIATION.bytes) return 'inBadLength';
@@ -64,10 +80,49 @@ function receive(state: PlaneState, received: Received): Outcome {
       if (bytes.length < TRANSPORT.bytesMin) return 'inBadLength';
       return transport(state, received);
     default:
-      if (!isStun(bytes)) return 'inUnknownType';
-      if (bytes.length > CONTROL_BYTES_MAX) return 'inBadLength';
-      return control(state, received, DescriptorKind.stun, NO_PEER);
+      return 'inUnknownType';
   }
+}
+
+// — relayed datagrams —
+
+function relayed(state: PlaneState, received: Received): Outcome {
+  const { bytes, source } = received;
+  if (bytes.length < RELAY_HEADER_BYTES) return 'inBadLength';
+  const relay = state.relays.indexOf(source);
+  if (relay < 0) return forward(state, received);
+  const slot = slotOf(bytes);
+  if (slot.every((byte) => byte === 0)) return 'inRelayUnknown';
+  const inner = bytes.subarray(RELAY_HEADER_BYTES);
+  return wireGuard(state, { ...received, bytes: inner, source: relayedEndpoint(relay, slot) });
+}
+
+/** From one user of this relay to another. */
+function forward(state: PlaneState, { bytes, source }: Received): Outcome {
+  const { relayTable } = state;
+  const from = relayTable.at(source);
+  const user = from === undefined ? undefined : relayTable.user(from);
+  if (from === undefined || user === undefined) return 'inRelayUnknown';
+  const inner = bytes.subarray(RELAY_HEADER_BYTES);
+  if (!isWireGuard(inner)) return 'relayBadInner';
+  const to = relayTable.with(slotOf(bytes));
+  if (to === undefined || to === from || to.endpoint === null) return 'relayNoSlot';
+  if (to.endpoint === source || isRelayed(to.endpoint)) return 'relayNoSlot';
+  if (!user.bucket.take(bytes.length, state.now)) return 'relayLimited';
+  from.record.add(RecordField.relayRxBytes, bytes.length);
+  from.record.add(RecordField.relayRxPackets, 1);
+  to.record.add(RecordField.relayTxBytes, bytes.length);
+  state.totals.relayPackets++;
+  state.totals.relayBytes += bytes.length;
+  writeUdp(state, relayedDatagram(user.slot, inner), to.endpoint, to.source);
+  return null;
+}
+
+function isWireGuard(message: Uint8Array): boolean {
+  if (message.length < TRANSPORT.bytesMin) return false;
+  const type = readU32le(message, 0);
+  if (type === TRANSPORT.type) return true;
+  return [INITIATION, RESPONSE, COOKIE_REPLY].some((kind) => kind.type === type && kind.bytes === message.length);
 }
 
 // — control datagrams —
@@ -134,12 +189,18 @@ function transport(state: PlaneState, received: Received): Outcome {
   const plaintext = state.crypto.open(keypair.receiveKey, counter, ciphertext, NOTHING);
   if (plaintext === null) return 'inBadTag';
   if (!keypair.replay.accept(counter)) return 'inReplayed';
-  authenticatedTransport(state, peer, keypair, received);
+  authenticatedTransport(state, peer, keypair, received, plaintext);
   return deliver(state, peer, received, plaintext);
 }
 
 /** Rule 4: what any authenticated message means, whatever is in it. */
-function authenticatedTransport(state: PlaneState, peer: Peer, keypair: Keypair, received: Received): void {
+function authenticatedTransport(
+  state: PlaneState,
+  peer: Peer,
+  keypair: Keypair,
+  received: Received,
+  plaintext: Uint8Array,
+): void {
   stampReceipt(peer, received.bytes.length, state.now);
   const confirmed = keypair === peer.keypairs.next;
   if (confirmed) {
@@ -147,11 +208,12 @@ function authenticatedTransport(state: PlaneState, peer: Peer, keypair: Keypair,
     peer.news.confirmedIndex = keypair.localIndex;
     state.events.raise(peer.news, DescriptorKind.keypairConfirmed);
   }
-  if (received.source !== peer.endpoint) {
-    peer.news.roamedTo = received.source;
-    state.events.raise(peer.news, DescriptorKind.roamed);
+  if (peer.roaming) {
+    if (received.source !== peer.endpoint) tellRoamed(state, peer, received.source);
+  } else if (!isFrame(plaintext)) {
+    seenAt(state, peer, received.source);
   }
-  followSource(peer, received.source, received.local);
+  followSource(state, peer, received.source, received.local);
   if (keypair === peer.keypairs.current && state.now >= keypair.rekeyOnReceiveAt) {
     if ((peer.news.armed & Notify.rekeyOnReceive) !== 0) peer.news.rekeyReason = RekeyReason.receiveAge;
     state.events.notify(peer.news, Notify.rekeyOnReceive, DescriptorKind.rekeyWanted);
@@ -167,16 +229,46 @@ export function stampReceipt(peer: Peer, length: number, now: number): void {
   peer.record.set(RecordField.answerAwaitedSince, 0);
 }
 
+function tellRoamed(state: PlaneState, peer: Peer, source: Endpoint): void {
+  peer.news.roamedTo = source;
+  state.events.raise(peer.news, DescriptorKind.roamed);
+}
+
+/**
+ * A peer that does not roam was seen there. Each place is told once until the peer is seen at its endpoint again; another place at most once
+ * in ROAMED_INTERVAL_MS, unless it can go into a report that nobody has fetched yet.
+ */
+function seenAt(state: PlaneState, peer: Peer, source: Endpoint): void {
+  if (source === peer.endpoint) {
+    peer.roamedTold = null;
+    return;
+  }
+  if (source === peer.roamedTold) return;
+  const waits = peer.news.pending.has(DescriptorKind.roamed);
+  if (!waits && peer.roamedAt !== UNSET && state.now < after(peer.roamedAt, ROAMED_INTERVAL_MS)) return;
+  if (!waits) peer.roamedAt = state.now;
+  peer.roamedTold = source;
+  tellRoamed(state, peer, source);
+}
+
 /** A roaming peer is where its newest message came from; what it sent to is where our answers come from. */
-export function followSource(peer: Peer, source: Endpoint, local: Endpoint): void {
+export function followSource(state: PlaneState, peer: Peer, source: Endpoint, local: Endpoint): void {
   if (peer.roaming) peer.endpoint = source;
-  if (peer.endpoint === source) peer.source = local;
+  if (peer.endpoint !== source) return;
+  peer.source = local;
+  state.relayTable.follow(peer);
+}
+
+/** Plaintext of a control frame begins with a zero nibble. */
+function isFrame(plaintext: Uint8Array): boolean {
+  const first = plaintext[0];
+  return first !== undefined && first >> 4 === 0;
 }
 
 function deliver(state: PlaneState, peer: Peer, received: Received, plaintext: Uint8Array): Outcome {
   const first = plaintext[0];
   if (first === undefined) return null;
-  if (first >> 4 === 0) {
+  if (isFrame(plaintext)) {
     if (plaintext.length > CONTROL_BYTES_MAX) return 'inFrameUnknown';
     return toSlab(state, received, DescriptorKind.frame, peer.slot, plaintext);
   }
@@ -189,6 +281,7 @@ function deliver(state: PlaneState, peer: Peer, received: Received, plaintext: U
     peer.record.set(RecordField.answerOwedSince, state.now);
     state.events.notify(peer.news, Notify.answerOwed, DescriptorKind.answerOwed);
   }
+  clampMss(plaintext, packet, peer.pathMtu);
   writeTun(state, plaintext.subarray(0, packet.length));
   return null;
 }

@@ -3,13 +3,15 @@
 
 import { writeU32le, writeU64le } from '../../base/bytes.ts';
 import { after, type Instant } from '../../base/instant.ts';
-import { DescriptorKind, type DropReason, Notify, RecordField, RekeyReason } from '../dataplane.ts';
-import { type UnreachableReason, unreachable } from './icmp.ts';
+import type { Endpoint } from '../../base/ip.ts';
+import { DescriptorKind, type DropReason, type FrameSent, Notify, RecordField, RekeyReason } from '../dataplane.ts';
+import { packetTooBig, type UnreachableReason, unreachable } from './icmp.ts';
 import { type IpPacket, parseIpPacket } from './ip-packet.ts';
 import { type Keypair, maySend } from './keypairs.ts';
-import { drop, type Peer, type PlaneState, writeTun, writeUdp } from './state.ts';
+import { clampMss, isTooBig, packetBytesMax } from './path-mtu.ts';
+import { drop, isReachable, type Peer, type PlaneState, writeTun, writeUdp } from './state.ts';
 
-/** At most one ICMP error in this time, for the whole device. */
+/** At most one ICMP error in this time, for the whole device; of packets too big the same, reckoned apart. */
 const ICMP_INTERVAL_MS = 10;
 
 const HEADER_BYTES = 16;
@@ -34,21 +36,28 @@ function send(state: PlaneState, bytes: Uint8Array): DropReason | null {
     sendUnreachable(state, bytes, packet, 'noRoute', state.now);
     return 'outNoPeer';
   }
+  if (isTooBig(bytes, packet, peer.pathMtu)) {
+    sendTooBig(state, bytes, packet, peer.pathMtu);
+    return 'outTooBig';
+  }
+  const content = bytes.slice(0, packet.length);
+  clampMss(content, packet, peer.pathMtu);
   if (peer.endpoint === null) {
-    sendUnreachable(state, bytes, packet, 'unreachable', state.now);
+    sendUnreachable(state, content, packet, 'unreachable', state.now);
     return 'outNoEndpoint';
   }
   if (state.port === 0) return 'outSocketError';
   const keypair = peer.keypairs.current;
   if (maySend(keypair, state.now)) {
     flushStaged(state, peer, state.now);
+    if (!isReachable(state, peer.endpoint)) return 'outRelayUnknown';
     // Flushing may have used up the last counters.
     if (maySend(keypair, state.now)) {
-      sendData(state, peer, keypair, bytes.subarray(0, packet.length), state.now);
+      sendData(state, peer, keypair, content, state.now);
       return null;
     }
   }
-  stage(state, peer, bytes.slice(0, packet.length));
+  stage(state, peer, content);
   return null;
 }
 
@@ -63,7 +72,7 @@ function stage(state: PlaneState, peer: Peer, packet: Uint8Array): void {
 export function flushStaged(state: PlaneState, peer: Peer, now: Instant): number {
   let sent = 0;
   const keypair = peer.keypairs.current;
-  while (state.port !== 0 && peer.endpoint !== null && maySend(keypair, now)) {
+  while (maySend(keypair, now) && canReach(state, peer)) {
     const packet = peer.staging.take();
     if (packet === undefined) break;
     peer.record.set(RecordField.staged, peer.staging.length);
@@ -85,15 +94,44 @@ export function dropStaged(state: PlaneState, peer: Peer, tellSenders: boolean, 
   return packets.length;
 }
 
+/** Whether a datagram could leave for the peer's endpoint now. */
+export function canReach(state: PlaneState, peer: Peer): boolean {
+  return state.port !== 0 && peer.endpoint !== null && isReachable(state, peer.endpoint);
+}
+
 /** An empty message, or a control frame: neither is data. False when nothing can be sent. */
 export function sendKeepaliveOrFrame(state: PlaneState, peer: Peer, frame: Uint8Array | null, now: Instant): boolean {
   const keypair = peer.keypairs.current;
   if (!maySend(keypair, now)) return false;
-  return sendTransport(state, peer, keypair, frame ?? NOTHING, now);
+  return sendTransport(state, peer, keypair, sealable(frame ?? NOTHING, state.mtu), now);
+}
+
+/** A control frame to any endpoint: only at the peer's own does it stand for a sign of life. */
+export function sendFrameTo(
+  state: PlaneState,
+  peer: Peer,
+  frame: Uint8Array,
+  endpoint: Endpoint,
+  now: Instant,
+): FrameSent {
+  const keypair = peer.keypairs.current;
+  if (!maySend(keypair, now)) return 'noKeypair';
+  if (state.port === 0 || !isReachable(state, endpoint)) return 'failed';
+  const plaintext = sealable(frame, state.mtu);
+  if (endpoint === peer.endpoint) return sendTransport(state, peer, keypair, plaintext, now) ? 'sent' : 'failed';
+  const message = sealed(state, keypair, plaintext);
+  writeUdp(state, message, endpoint, null);
+  peer.record.add(RecordField.txBytes, message.length);
+  peer.record.add(RecordField.txPackets, 1);
+  peer.record.set(RecordField.sendCounter, Number(keypair.sendCounter));
+  wantRekeyAfterSend(state, peer, keypair, now);
+  return 'sent';
 }
 
 function sendData(state: PlaneState, peer: Peer, keypair: Keypair, packet: Uint8Array, now: Instant): void {
-  if (!sendTransport(state, peer, keypair, packet, now)) return;
+  const fits = peer.pathMtu !== 0 && packet.length <= peer.pathMtu;
+  const plaintext = sealable(packet, fits ? Math.min(peer.pathMtu, state.mtu) : state.mtu);
+  if (!sendTransport(state, peer, keypair, plaintext, now)) return;
   peer.record.set(RecordField.lastDataSend, now);
   if (peer.record.get(RecordField.answerAwaitedSince) === 0) {
     peer.record.set(RecordField.answerAwaitedSince, now);
@@ -101,22 +139,32 @@ function sendData(state: PlaneState, peer: Peer, keypair: Keypair, packet: Uint8
   }
 }
 
-/** `04 00 00 00 ‖ remote index ‖ counter ‖ ciphertext` (paper §5.4.6). The keypair may send. */
-function sendTransport(state: PlaneState, peer: Peer, keypair: Keypair, content: Uint8Array, now: Instant): boolean {
-  if (state.port === 0 || peer.endpoint === null) return false;
-  const plaintext = new Uint8Array(paddedLength(content.length, state.mtu));
-  plaintext.set(content);
-  const counter = keypair.sendCounter++;
-  const sealed = state.crypto.seal(keypair.sendKey, counter, plaintext, NOTHING);
-  const message = new Uint8Array(HEADER_BYTES + sealed.length);
-  writeU32le(message, 0, TRANSPORT_TYPE);
-  writeU32le(message, 4, keypair.remoteIndex);
-  writeU64le(message, 8, counter);
-  message.set(sealed, HEADER_BYTES);
-  sendAuthenticated(state, peer, peer.endpoint, message, now);
+/** To the peer's endpoint. The keypair may send. False, and nothing done, when there is no way there. */
+function sendTransport(state: PlaneState, peer: Peer, keypair: Keypair, plaintext: Uint8Array, now: Instant): boolean {
+  if (peer.endpoint === null || !canReach(state, peer)) return false;
+  sendAuthenticated(state, peer, peer.endpoint, sealed(state, keypair, plaintext), now);
   peer.record.set(RecordField.sendCounter, Number(keypair.sendCounter));
   wantRekeyAfterSend(state, peer, keypair, now);
   return true;
+}
+
+/** `04 00 00 00 ‖ remote index ‖ counter ‖ ciphertext` (paper §5.4.6), with the keypair's next counter. */
+function sealed(state: PlaneState, keypair: Keypair, plaintext: Uint8Array): Uint8Array {
+  const counter = keypair.sendCounter++;
+  const ciphertext = state.crypto.seal(keypair.sendKey, counter, plaintext, NOTHING);
+  const message = new Uint8Array(HEADER_BYTES + ciphertext.length);
+  writeU32le(message, 0, TRANSPORT_TYPE);
+  writeU32le(message, 4, keypair.remoteIndex);
+  writeU64le(message, 8, counter);
+  message.set(ciphertext, HEADER_BYTES);
+  return message;
+}
+
+/** The content with its padding. */
+function sealable(content: Uint8Array, mtu: number): Uint8Array {
+  const plaintext = new Uint8Array(paddedLength(content.length, mtu));
+  plaintext.set(content);
+  return plaintext;
 }
 
 /** Zeros up to a multiple of 16, but not past the MTU of a packet that keeps to it (paper §5.4.6; checklist 22). */
@@ -159,5 +207,13 @@ function sendUnreachable(
   const error = unreachable(bytes, packet, reason);
   if (error === null) return;
   state.icmpAllowedAt = after(now, ICMP_INTERVAL_MS);
+  writeTun(state, error);
+}
+
+function sendTooBig(state: PlaneState, bytes: Uint8Array, packet: IpPacket, pathMtu: number): void {
+  if (state.now < state.tooBigAllowedAt) return;
+  const error = packetTooBig(bytes, packet, packetBytesMax(packet, pathMtu));
+  if (error === null) return;
+  state.tooBigAllowedAt = after(state.now, ICMP_INTERVAL_MS);
   writeTun(state, error);
 }

@@ -6,11 +6,13 @@ import { assert } from '../../base/assert.ts';
 import { ascii } from '../../base/bytes.ts';
 import { type Instant, NEVER } from '../../base/instant.ts';
 import type { Endpoint, IpPrefix } from '../../base/ip.ts';
+import { isRelayed, RELAY_SLOT_BYTES, RELAYS_MAX } from '../../base/relayed.ts';
 import type { CryptoProvider } from '../../crypto/provider.ts';
 import {
   type BindResult,
   DescriptorKind,
   type DropReason,
+  type FrameSent,
   type KeypairConfig,
   type LocalIndex,
   type MemoryDataPlane,
@@ -19,14 +21,23 @@ import {
   Notify,
   type PeerSlot,
   RecordField,
+  type RelayLimits,
   type SocketConfig,
   type Total,
 } from '../dataplane.ts';
 import { DescriptorTable } from './descriptor-table.ts';
 import { followSource, fromNetwork, stampReceipt } from './inbound.ts';
 import { keypairFrom, maySend } from './keypairs.ts';
-import { dropStaged, flushStaged, fromTunnel, sendAuthenticated, sendKeepaliveOrFrame } from './outbound.ts';
-import { newPeer, newState, type Peer, type PlaneState, retireKeypairs, writeUdp } from './state.ts';
+import {
+  canReach,
+  dropStaged,
+  flushStaged,
+  fromTunnel,
+  sendAuthenticated,
+  sendFrameTo,
+  sendKeepaliveOrFrame,
+} from './outbound.ts';
+import { isReachable, newPeer, newState, type Peer, type PlaneState, retireKeypairs, writeUdp } from './state.ts';
 
 /** Most that one `poll` takes. */
 export const POLL_MAX = 256;
@@ -119,6 +130,12 @@ class ReferencePlane implements MemoryDataPlane {
     this.#checkDeadline();
   }
 
+  setRelay(relay: number, endpoint: Endpoint | null): void {
+    assert(Number.isInteger(relay) && relay >= 1 && relay <= RELAYS_MAX, 'relays are numbered 1 … RELAYS_MAX');
+    assert(endpoint === null || !isRelayed(endpoint), 'a relay is not behind a relay');
+    this.#state.relays[relay] = endpoint ?? undefined;
+  }
+
   #setNow(now: Instant): void {
     this.#state.now = now;
     this.#checkDeadline();
@@ -156,6 +173,7 @@ class ReferencePlane implements MemoryDataPlane {
     state.allowedIps.removeAll(peer);
     state.slab.removePeer(slot);
     state.events.removePeer(peer.news);
+    state.relayTable.remove(peer);
     state.peers[slot] = undefined;
     this.#freeSlots.push(slot);
   }
@@ -164,6 +182,8 @@ class ReferencePlane implements MemoryDataPlane {
     const peer = this.#peer(slot);
     peer.endpoint = endpoint;
     peer.source = null;
+    peer.roamedTold = null;
+    this.#state.relayTable.follow(peer);
   }
 
   endpoint(slot: PeerSlot): Endpoint | null {
@@ -172,6 +192,22 @@ class ReferencePlane implements MemoryDataPlane {
 
   clearSource(slot: PeerSlot): void {
     this.#peer(slot).source = null;
+  }
+
+  setPathMtu(slot: PeerSlot, mtu: number): void {
+    assert(Number.isInteger(mtu) && mtu >= 0, 'an MTU is a number of bytes');
+    this.#peer(slot).pathMtu = mtu;
+  }
+
+  setRelaySlot(slot: PeerSlot, relaySlot: Uint8Array | null, limits: RelayLimits): void {
+    const peer = this.#peer(slot);
+    if (relaySlot === null) {
+      this.#state.relayTable.remove(peer);
+      return;
+    }
+    const wellFormed = relaySlot.length === RELAY_SLOT_BYTES && relaySlot.some((byte) => byte !== 0);
+    assert(wellFormed, 'a relay slot has 8 bytes, not all zero');
+    this.#state.relayTable.set(peer, relaySlot, limits, this.#state.now);
   }
 
   insertAllowedIp(slot: PeerSlot, prefix: IpPrefix): void {
@@ -234,7 +270,8 @@ class ReferencePlane implements MemoryDataPlane {
 
   canSend(slot: PeerSlot, now: Instant): boolean {
     const peer = this.#peer(slot);
-    return peer.endpoint !== null && maySend(peer.keypairs.current, now);
+    if (peer.endpoint === null || !isReachable(this.#state, peer.endpoint)) return false;
+    return maySend(peer.keypairs.current, now);
   }
 
   flushStaged(slot: PeerSlot, now: Instant): number {
@@ -250,32 +287,39 @@ class ReferencePlane implements MemoryDataPlane {
   }
 
   sendFrame(slot: PeerSlot, frame: Uint8Array, now: Instant): boolean {
-    const first = frame[0];
-    assert(
-      first !== undefined && first >> 4 === 0 && frame.length <= FRAME_BYTES_MAX,
-      'a frame begins with a zero nibble',
-    );
+    assert(isWellFormed(frame), 'a frame begins with a zero nibble and has at most 1,500 bytes');
     return sendKeepaliveOrFrame(this.#state, this.#peer(slot), frame, now);
+  }
+
+  sendFrameTo(
+    slot: PeerSlot,
+    frame: Uint8Array,
+    endpoint: Endpoint,
+    _options: { readonly dontFragment: boolean },
+    now: Instant,
+  ): FrameSent {
+    assert(isWellFormed(frame), 'a frame begins with a zero nibble and has at most 1,500 bytes');
+    return sendFrameTo(this.#state, this.#peer(slot), frame, endpoint, now);
   }
 
   // — control datagrams —
 
   sendHandshake(slot: PeerSlot, message: Uint8Array, now: Instant): boolean {
     const peer = this.#peer(slot);
-    if (this.#state.port === 0 || peer.endpoint === null) return false;
+    if (peer.endpoint === null || !canReach(this.#state, peer)) return false;
     sendAuthenticated(this.#state, peer, peer.endpoint, message.slice(), now);
     return true;
   }
 
   sendTo(endpoint: Endpoint, datagram: Uint8Array): boolean {
-    if (this.#state.port === 0) return false;
+    if (this.#state.port === 0 || !isReachable(this.#state, endpoint)) return false;
     writeUdp(this.#state, datagram.slice(), endpoint, null);
     return true;
   }
 
   reply(handle: number, datagram: Uint8Array): boolean {
     const item = this.#state.slab.item(handle);
-    if (this.#state.port === 0 || item === undefined) return false;
+    if (this.#state.port === 0 || item === undefined || !isReachable(this.#state, item.source)) return false;
     writeUdp(this.#state, datagram.slice(), item.source, item.local);
     return true;
   }
@@ -285,7 +329,7 @@ class ReferencePlane implements MemoryDataPlane {
     const item = this.#state.slab.item(handle);
     if (item === undefined) return;
     stampReceipt(peer, item.length, now);
-    followSource(peer, item.source, item.local);
+    followSource(this.#state, peer, item.source, item.local);
   }
 
   // — what comes up —
@@ -360,4 +404,9 @@ class ReferencePlane implements MemoryDataPlane {
     assert(peer !== undefined, `peer ${slot} exists`);
     return peer;
   }
+}
+
+function isWellFormed(frame: Uint8Array): boolean {
+  const first = frame[0];
+  return first !== undefined && first >> 4 === 0 && frame.length <= FRAME_BYTES_MAX;
 }

@@ -4,6 +4,7 @@
 import type { Instant } from '../../base/instant.ts';
 import { NEVER, UNSET } from '../../base/instant.ts';
 import type { Endpoint } from '../../base/ip.ts';
+import { relayedParts } from '../../base/relayed.ts';
 import type { CryptoProvider } from '../../crypto/provider.ts';
 import { AllowedIps } from '../../wireguard/allowed-ips.ts';
 import {
@@ -20,6 +21,7 @@ import {
 import { ControlSlab } from './control-slab.ts';
 import { Events, PeerNews } from './events.ts';
 import { type Keypair, Keypairs } from './keypairs.ts';
+import { RelayTable, relayedDatagram } from './relays.ts';
 import { SourceLimiter } from './source-limiter.ts';
 import { Staging } from './staging.ts';
 
@@ -58,6 +60,11 @@ export interface Peer {
   endpoint: Endpoint | null;
   /** The address of ours that the peer last sent to; null = let the kernel choose. */
   source: Endpoint | null;
+  /** 0 = no limit. */
+  pathMtu: number;
+  /** Of a peer that does not roam: the last source told since its endpoint was set or seen, and when one was told at all. */
+  roamedTold: Endpoint | null;
+  roamedAt: Instant;
 }
 
 /** Whom a receiver index belongs to: a handshake that waits for its answer, or a keypair. */
@@ -80,6 +87,9 @@ export interface PlaneState {
   readonly slab: ControlSlab;
   readonly events: Events;
   readonly limiter: SourceLimiter;
+  /** By number; there is none at 0. */
+  readonly relays: (Endpoint | undefined)[];
+  readonly relayTable: RelayTable<Peer>;
   readonly drops: Record<DropReason, number>;
   readonly totals: Record<Total, number>;
   readonly recordChunks: Float64Array<ArrayBuffer>[];
@@ -94,6 +104,8 @@ export interface PlaneState {
   mac1Key: Uint8Array | null;
   /** No ICMP error before then. */
   icmpAllowedAt: Instant;
+  /** No ICMP packet too big before then. */
+  tooBigAllowedAt: Instant;
   /** Something is pending: wakes JavaScript unless it has been woken and has not polled yet. */
   readonly wake: () => void;
   readonly wakeUp: { outstanding: boolean };
@@ -125,6 +137,8 @@ export function newState(options: {
     slab: new ControlSlab(options.slabSlots),
     events: new Events(wake),
     limiter: new SourceLimiter(),
+    relays: [],
+    relayTable: new RelayTable(),
     drops: zeroes(DROP_REASONS),
     totals,
     recordChunks: [],
@@ -136,6 +150,7 @@ export function newState(options: {
     port: 0,
     mac1Key: null,
     icmpAllowedAt: UNSET,
+    tooBigAllowedAt: UNSET,
     wake,
     wakeUp,
   };
@@ -158,6 +173,9 @@ export function newPeer(state: PlaneState, slot: PeerSlot, roaming: boolean): Pe
     expected: new Set(),
     endpoint: null,
     source: null,
+    pathMtu: 0,
+    roamedTold: null,
+    roamedAt: UNSET,
   };
 }
 
@@ -180,7 +198,13 @@ export function writeTun(state: PlaneState, packet: Uint8Array): void {
   state.tunOutput.push(packet);
 }
 
-/** Takes ownership of `datagram`. The plane must be bound. */
+/** Whether datagrams for there have somewhere to go: the endpoint is an ordinary one, or its relay is set. */
+export function isReachable(state: PlaneState, destination: Endpoint): boolean {
+  const relayed = relayedParts(destination);
+  return relayed === null || state.relays[relayed.relay] !== undefined;
+}
+
+/** Takes ownership of `datagram`. The plane must be bound, and the destination reachable. */
 export function writeUdp(
   state: PlaneState,
   datagram: Uint8Array,
@@ -189,5 +213,11 @@ export function writeUdp(
 ): void {
   state.totals.udpSendCalls++;
   state.totals.udpDatagramsOut++;
-  state.udpOutput.push({ datagram, destination, source });
+  const relayed = relayedParts(destination);
+  const relay = relayed === null ? undefined : state.relays[relayed.relay];
+  if (relayed === null || relay === undefined) {
+    state.udpOutput.push({ datagram, destination, source });
+  } else {
+    state.udpOutput.push({ datagram: relayedDatagram(relayed.slot, datagram), destination: relay, source });
+  }
 }
