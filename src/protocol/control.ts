@@ -25,6 +25,7 @@ export const NODE_MESSAGE_BYTES_MAX = 65_536;
 export const CONTROLLER_MESSAGE_BYTES_MAX = 64 * 1024 * 1024;
 
 const SOFTWARE_LENGTH_MAX = 64;
+const STUN_PORTS_MAX = 4;
 /** Of what a person is told. */
 const TEXT_LENGTH_MAX = 1024;
 
@@ -105,6 +106,11 @@ export const welcomeSchema = z.object({
   time: wallTimeSchema,
   /** The controller sends a WebSocket ping this often; three missed and the connection is dead. */
   pingIntervalMs: z.int().min(100),
+  /**
+   * UDP ports at which the controller answers STUN (docs/stun.md), on the addresses at which the node reaches it: it may not
+   * know them itself. Two ports show how a NAT maps.
+   */
+  stunPorts: z.array(z.int().min(1).max(65_535)).max(STUN_PORTS_MAX).default([]),
 });
 
 /** Registered, and waiting for an administrator. `welcome` follows on the same connection. */

@@ -14,6 +14,8 @@ export const VERSION_LOG: readonly VersionEntry[] = [
     date: '2026-11-26',
     change: 'register, candidates, punch, rotateKey, goodbye, ack; welcome, snapshot, delta',
   },
+  // Since, for readers that know it: welcome.stunPorts, UDP ports at which the controller answers STUN. A node puts them behind
+  // the addresses to which its control connection goes. Absent: none.
 ];
 
 export const PROTOCOL_VERSION = (VERSION_LOG.at(-1) as VersionEntry).version;

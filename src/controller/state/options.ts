@@ -11,6 +11,8 @@ export interface CoreOptions {
   readonly sha256: (data: Uint8Array) => Uint8Array;
   /** Shown to nodes, at most 64 characters. */
   readonly software: string;
+  /** Ports at which the controller answers STUN, as nodes are told; none when absent. */
+  readonly stunPorts?: readonly number[];
   readonly limits?: Partial<CoreLimits>;
 }
 

@@ -309,6 +309,7 @@ export class Sessions {
         observedAddress: conn.remoteAddress,
         time: clock.wall,
         pingIntervalMs: limits.pingIntervalMs,
+        stunPorts: [...(options.stunPorts ?? [])],
       },
       clock.now,
     );

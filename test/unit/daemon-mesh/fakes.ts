@@ -268,6 +268,7 @@ export class FakeControl implements Control {
       observedAddress: null,
       time: 0 as WallTime,
       pingIntervalMs: 15_000,
+      stunPorts: [],
     };
     this.#status = { ...this.#status, problem: null };
     this.settings.events.welcome(message);

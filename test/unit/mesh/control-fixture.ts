@@ -122,6 +122,7 @@ export class ControlFixture {
       observedAddress: null,
       time: WALL + this.now,
       pingIntervalMs: 10_000,
+      stunPorts: [],
       ...over,
     });
   }
