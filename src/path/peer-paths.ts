@@ -1,0 +1,499 @@
+// The paths of one peer (docs/paths.md, "Choosing"): what is probed and when, which remote is active, and when its session is taken
+// for lost. Joins path-set, choose, schedule and silence; sans-IO: time, the peer's record and what goes out are passed in.
+// Begins with the peer's first attempt; a peer that nobody speaks to has none of it.
+
+import { after, earliest, elapsedMs, type Instant, latest, NEVER } from '../base/instant.ts';
+import type { Endpoint } from '../base/ip.ts';
+import { choose } from './choose.ts';
+import { PathSet } from './path-set.ts';
+import type { Remote, RemoteOrigin } from './remote.ts';
+import {
+  answerMissingMs,
+  FIRST_PROBES_MS,
+  isWorthProbing,
+  nextProbeAt,
+  type ProbeBudget,
+  probeIntervalMs,
+} from './schedule.ts';
+import { Silence, type SilenceAct, type TrafficFacts } from './silence.ts';
+
+/** Pings of one peer whose answers are waited for; then the oldest is forgotten. */
+export const PROBES_IN_FLIGHT_MAX = 128;
+/** News starts a remote afresh at most once in this: whoever makes news cannot make a storm of it. */
+export const NEWS_INTERVAL_MIN_MS = 1_000;
+/** Probes in vain after which a remote has failed, or one that worked is lost. */
+export const FAILED_AFTER_PROBES = FIRST_PROBES_MS.length;
+export const LOST_AFTER_PROBES = 3;
+/** A remote that worked and has not answered is asked again so soon. */
+const ASK_AGAIN_MS = 300;
+
+/** What the plane's record says of the peer. */
+export interface RecordedTraffic {
+  readonly awaitedSince: Instant;
+  readonly lastReceive: Instant;
+  /** Real data, in either direction, or waiting to leave. */
+  readonly lastData: Instant;
+}
+
+/** What goes out; called within the calls, must not call back. */
+export interface PathOutputs {
+  /** A ping over the session to any remote; false: it did not leave. */
+  ping(endpoint: Endpoint, txid: number, now: Instant): boolean;
+  /** The peer's packets go there from now on. */
+  use(endpoint: Endpoint, now: Instant): void;
+  /** The session is lost at the other end: an attempt over all remotes. */
+  handshake(now: Instant): void;
+  /** The plane tells again when data waits for an answer. */
+  rearm(now: Instant): void;
+  drawTxid(): number;
+  traffic(): RecordedTraffic;
+  /** A probe was held back for the budget; a remote had no place. */
+  refused(what: 'probe' | 'remote'): void;
+}
+
+const LONG_AGO = Number.NEGATIVE_INFINITY as Instant;
+
+interface InFlight {
+  readonly endpoint: Endpoint;
+  readonly at: Instant;
+}
+
+export interface Answer {
+  readonly remote: Remote | null;
+  readonly rttMs: number;
+}
+
+export class PeerPaths {
+  readonly set = new PathSet();
+  readonly #outputs: PathOutputs;
+  readonly #budget: ProbeBudget;
+  readonly #silence = new Silence();
+  readonly #inFlight = new Map<number, InFlight>();
+  /** There is a session that may send. */
+  #live = false;
+  /** The active path has answered since the session or the network began. */
+  #proven = false;
+  /** No real data of late: nothing is probed. */
+  #dormant = true;
+  /** A session began, or a person asked: that counts as real data does. */
+  #wantedAt: Instant = LONG_AGO;
+  /** When the budget allows what was held back. */
+  #budgetAt: Instant = NEVER;
+
+  constructor(outputs: PathOutputs, budget: ProbeBudget) {
+    this.#outputs = outputs;
+    this.#budget = budget;
+  }
+
+  get active(): Remote | null {
+    return this.set.active;
+  }
+
+  get live(): boolean {
+    return this.#live;
+  }
+
+  /** The active path has answered. */
+  get proven(): boolean {
+    return this.#proven;
+  }
+
+  get probesInFlight(): number {
+    return this.#inFlight.size;
+  }
+
+  get deadline(): Instant {
+    if (!this.#live) return NEVER;
+    return earliest(this.#silence.deadline, this.#probesAt());
+  }
+
+  #probesAt(): Instant {
+    if (this.#dormant) return NEVER;
+    if (this.#budgetAt !== NEVER) return this.#budgetAt;
+    let next: Instant = NEVER;
+    for (const remote of this.set.all()) next = earliest(next, remote.nextProbeAt);
+    return next;
+  }
+
+  // — what is known of the peer —
+
+  /** All that the netmap and punches name now, and its relayed endpoints. Those that are new are probed from now on. */
+  tell(origins: readonly RemoteOrigin[], now: Instant): void {
+    const told = new Set<Endpoint>();
+    for (const origin of origins) {
+      const known = this.set.get(origin.endpoint);
+      const remote = known ?? this.set.add(origin, now);
+      if (remote === null) {
+        this.#outputs.refused('remote');
+        continue;
+      }
+      told.add(origin.endpoint);
+      remote.told = true;
+      remote.kind = origin.kind;
+      remote.sameLink = origin.sameLink;
+      if (known === undefined && this.#live) remote.startRound(now);
+    }
+    for (const remote of this.set.all()) {
+      if (told.has(remote.endpoint)) continue;
+      remote.told = false;
+      this.#dropIfUseless(remote);
+    }
+    this.#probeDue(now);
+  }
+
+  /** There is a reason to try these again: the peer is looking for us from there (a punch). */
+  news(endpoints: readonly Endpoint[], now: Instant): void {
+    if (!this.#live) return;
+    for (const endpoint of endpoints) {
+      const remote = this.set.get(endpoint);
+      if (remote !== undefined) this.#startAfresh(remote, now);
+    }
+    this.#probeDue(now);
+  }
+
+  /** A relayed endpoint leads nowhere any more: its relay is gone, or we have no place there. */
+  forget(endpoint: Endpoint, now: Instant): void {
+    const remote = this.set.get(endpoint);
+    if (remote === undefined) return;
+    const wasActive = remote === this.set.active;
+    this.set.remove(remote);
+    if (!wasActive) return;
+    this.#fallBack(now);
+    if (this.#live) this.#startAll(now);
+    this.#probeDue(now);
+  }
+
+  // — sessions —
+
+  /**
+   * An authenticated handshake message came from there. It is where a first session begins; a path that has been proved is not left
+   * for it. True when it is the active path now.
+   */
+  handshakeFrom(origin: RemoteOrigin, now: Instant): boolean {
+    const remote = this.#seen(origin, now);
+    if (remote === null) return false;
+    if (!this.#live || !this.#proven) this.#use(remote, now);
+    return remote === this.set.active;
+  }
+
+  /** A keypair may send. */
+  sessionWorks(now: Instant): void {
+    const renewed = this.#live && this.#proven;
+    this.#live = true;
+    this.#silence.reset();
+    this.#outputs.rearm(now);
+    if (renewed) return;
+    this.#wantedAt = now;
+    this.#startAll(now);
+    this.#probeDue(now);
+  }
+
+  /** There is no session, or none that leads anywhere. */
+  sessionOver(): void {
+    this.#live = false;
+    this.#proven = false;
+    this.#dormant = true;
+    this.#budgetAt = NEVER;
+    this.#silence.reset();
+    this.#inFlight.clear();
+    for (const remote of this.set.all()) remote.nextProbeAt = NEVER;
+  }
+
+  // — packets —
+
+  /** An authenticated packet came from there, which is not where our packets go (rule 6). */
+  heardFrom(origin: RemoteOrigin, now: Instant): void {
+    const remote = this.#seen(origin, now);
+    if (remote === null || !this.#live || remote === this.set.active) return;
+    if (!this.#proven) {
+      // Nothing is known to be better yet than where the peer's newest packet came from.
+      this.#use(remote, now);
+      this.#startAfresh(remote, now);
+    } else {
+      this.#silence.heardElsewhere(now);
+      this.#startAfresh(remote, now);
+      this.#do(this.#silence.ask({ strict: true, pinged: false }, this.#facts(), now), now);
+    }
+    this.#probeDue(now);
+  }
+
+  /** A ping of the peer came from there: a path of its packets, like any other. */
+  pingedFrom(origin: RemoteOrigin, now: Instant): void {
+    const remote = this.#seen(origin, now);
+    if (remote === null || !this.#live || remote === this.set.active) return;
+    if (remote.state !== 'works') this.#startAfresh(remote, now);
+    this.#probeDue(now);
+  }
+
+  /** Null when none of our pings to this peer has that txid. */
+  pong(txid: number, now: Instant): Answer | null {
+    const ping = this.#inFlight.get(txid);
+    if (ping === undefined) return null;
+    this.#inFlight.delete(txid);
+    const rttMs = Math.max(0, elapsedMs(ping.at, now));
+    const remote = this.set.get(ping.endpoint);
+    if (remote === undefined || !this.#live) return { remote: null, rttMs };
+    remote.answered(rttMs, now);
+    if (remote.nextProbeAt !== NEVER) remote.nextProbeAt = nextProbeAt(remote.sent, remote.lastProbeAt);
+    if (remote === this.set.active) {
+      this.#proven = true;
+      this.#do(this.#silence.activeAnswered(now), now);
+    } else {
+      this.#do(this.#silence.otherAnswered(this.#facts(), now), now);
+    }
+    this.#chooseBest(now);
+    return { remote, rttMs };
+  }
+
+  /** The plane says that data has gone out to which nothing has come in yet (rules 5 and 7). */
+  dataWaits(now: Instant): void {
+    if (!this.#live) return;
+    this.#wake(now);
+    this.#do(this.#silence.dataWaits(this.#facts(), now), now);
+    this.#probeDue(now);
+  }
+
+  /** Something that the active path answers has just left: a person's ping. */
+  asked(now: Instant): void {
+    if (!this.#live) return;
+    this.#wantedAt = now;
+    this.set.active?.asked(now);
+    this.#wake(now);
+    this.#do(this.#silence.ask({ strict: false, pinged: true }, this.#facts(), now), now);
+    this.#probeDue(now);
+  }
+
+  /** Our own network is another: everything is probed at once, and proves itself anew. */
+  moved(now: Instant): void {
+    if (!this.#live) return;
+    for (const remote of this.set.all()) remote.doubt(now);
+    this.#proven = false;
+    this.#do(this.#silence.ask({ strict: false, pinged: false }, this.#facts(), now), now);
+    this.#startAll(now);
+    // Also for a peer without traffic: one probe each shows it where we are. The active one is being asked already.
+    for (const remote of inOrder(this.set)) {
+      if (remote !== this.set.active) {
+        if (!this.#take(now)) continue;
+        this.#ping(remote, now);
+      }
+      remote.probed(now);
+      remote.nextProbeAt = nextProbeAt(remote.sent, now);
+    }
+  }
+
+  handleDeadline(now: Instant): void {
+    if (!this.#live) return;
+    this.#do(this.#silence.handleDeadline(this.#facts(), now), now);
+    this.#probeDue(now);
+  }
+
+  // — the active path —
+
+  #facts(): TrafficFacts {
+    const { awaitedSince, lastReceive } = this.#outputs.traffic();
+    let longestRttMs = 0;
+    for (const { rttMs } of this.set.all()) longestRttMs = Math.max(longestRttMs, rttMs ?? 0);
+    return { awaitedSince, lastReceive, rttMs: this.set.active?.rttMs ?? null, longestRttMs };
+  }
+
+  #do(acts: readonly SilenceAct[], now: Instant): void {
+    for (const act of acts) {
+      switch (act) {
+        case 'ping':
+          this.#pingActive(now);
+          break;
+        case 'lost':
+          this.#activeLost(this.#silence.askingSince ?? now, now);
+          break;
+        case 'handshake':
+          this.sessionOver();
+          this.#outputs.handshake(now);
+          break;
+        case 'rearm':
+          this.#outputs.rearm(now);
+          break;
+      }
+    }
+  }
+
+  #pingActive(now: Instant): void {
+    const { active } = this.set;
+    if (active === null) return;
+    this.#budget.spend(now);
+    this.#ping(active, now);
+    active.asked(now);
+  }
+
+  /** Only what has answered since it was asked is taken for working; without that the relay is, for it is the surest (rule 5). */
+  #activeLost(since: Instant, now: Instant): void {
+    const { active } = this.set;
+    this.#proven = false;
+    if (active !== null) active.enter('lost', 'silent', now);
+    for (const remote of this.set.all()) if (remote.answeredAt < since) remote.doubt(now);
+    if (!this.#chooseBest(now)) this.#fallBack(now);
+    this.#wake(now);
+    this.#startAll(now);
+    this.#probeDue(now);
+  }
+
+  /** True when there is one that works. */
+  #chooseBest(now: Instant): boolean {
+    const best = choose(this.set.all(), this.set.active);
+    if (best === null) return false;
+    if (best === this.set.active) return true;
+    this.#use(best, now);
+    this.#proven = true;
+    this.#do(this.#silence.activeAnswered(now), now);
+    return true;
+  }
+
+  /** The relay, or what worked last. */
+  #fallBack(now: Instant): void {
+    let best: Remote | null = null;
+    for (const remote of this.set.all()) {
+      if (remote === this.set.active || (!remote.isRelayed && remote.rttMs === null)) continue;
+      if (best === null || isSurer(remote, best)) best = remote;
+    }
+    if (best !== null) this.#use(best, now);
+  }
+
+  #use(remote: Remote, now: Instant): void {
+    if (remote === this.set.active) return;
+    this.set.active = remote;
+    this.#proven = false;
+    this.#silence.movedOn();
+    this.#outputs.use(remote.endpoint, now);
+  }
+
+  // — probes —
+
+  #seen(origin: RemoteOrigin, now: Instant): Remote | null {
+    const remote = this.set.add(origin, now);
+    if (remote === null) this.#outputs.refused('remote');
+    else remote.heardAt = now;
+    return remote;
+  }
+
+  #startAfresh(remote: Remote, now: Instant): void {
+    if (elapsedMs(remote.roundAt, now) < NEWS_INTERVAL_MIN_MS) return;
+    this.#wake(now);
+    remote.startRound(now);
+  }
+
+  #startAll(now: Instant): void {
+    this.#dormant = false;
+    for (const remote of this.set.all()) remote.startRound(now);
+  }
+
+  /** Data again after a while without: what was scheduled goes on where it stopped. */
+  #wake(now: Instant): void {
+    if (!this.#dormant) return;
+    this.#dormant = false;
+    for (const remote of this.set.all()) {
+      if (remote.sent === 0) remote.startRound(now);
+      else remote.nextProbeAt = Math.max(now, nextProbeAt(remote.sent, remote.lastProbeAt)) as Instant;
+    }
+  }
+
+  #sleep(now: Instant): void {
+    this.#dormant = true;
+    this.#budgetAt = NEVER;
+    for (const remote of this.set.all()) {
+      remote.nextProbeAt = NEVER;
+      if (remote.state === 'probing' && remote.unanswered >= LOST_AFTER_PROBES) this.#failed(remote, now);
+    }
+  }
+
+  #probeDue(now: Instant): void {
+    if (!this.#live || this.#dormant) return;
+    this.#budgetAt = NEVER;
+    if (this.#probesAt() > now) return;
+    if (!isWorthProbing(latest(this.#outputs.traffic().lastData, this.#wantedAt), now)) {
+      this.#sleep(now);
+      return;
+    }
+    for (const remote of inOrder(this.set)) {
+      if (remote.nextProbeAt > now) continue;
+      this.#judge(remote, now);
+      // It may have been dropped, or all of them may have been started afresh.
+      if (this.set.get(remote.endpoint) !== remote || remote.nextProbeAt > now) continue;
+      if (!this.#take(now)) {
+        this.#budgetAt = this.#budget.readyAt(now);
+        return;
+      }
+      this.#ping(remote, now);
+      const asksAgain = remote.state === 'works';
+      const missing = remote.unanswered > 0;
+      remote.probed(now);
+      remote.nextProbeAt = nextProbeAt(remote.sent, now);
+      if (asksAgain) {
+        const wait = missing ? ASK_AGAIN_MS : answerMissingMs(remote.rttMs);
+        remote.nextProbeAt = earliest(remote.nextProbeAt, after(now, Math.min(wait, probeIntervalMs(remote.sent))));
+      }
+    }
+  }
+
+  #take(now: Instant): boolean {
+    if (this.#budget.take(now)) return true;
+    this.#outputs.refused('probe');
+    return false;
+  }
+
+  /** What the probes until now say of it. */
+  #judge(remote: Remote, now: Instant): void {
+    const silentMs = remote.silentForMs(now);
+    if (remote.state === 'works') {
+      if (remote.unanswered < LOST_AFTER_PROBES || silentMs < answerMissingMs(remote.rttMs)) return;
+      if (remote === this.set.active) this.#activeLost(remote.unansweredSince, now);
+      else {
+        remote.enter('lost', 'silent', now);
+        this.#dropIfUseless(remote);
+      }
+    } else if (remote.state === 'probing') {
+      const roundMs = FIRST_PROBES_MS[FIRST_PROBES_MS.length - 1] as number;
+      if (remote.unanswered >= FAILED_AFTER_PROBES && silentMs >= roundMs) this.#failed(remote, now);
+    }
+  }
+
+  #failed(remote: Remote, now: Instant): void {
+    const heard = remote.heardAt >= remote.unansweredSince;
+    remote.enter('failed', heard ? 'oneWay' : 'filtered', now);
+    this.#dropIfUseless(remote);
+  }
+
+  /** Nobody names it, and nothing came from there. What was seen makes room only for what is seen later. */
+  #dropIfUseless(remote: Remote): void {
+    if (remote.told || remote === this.set.active || remote.state === 'works') return;
+    if (remote.kind === 'seen' || remote.isRelayed) return;
+    if (remote.state === 'lost' && remote.sent < FAILED_AFTER_PROBES) return;
+    this.set.remove(remote);
+  }
+
+  #ping(remote: Remote, now: Instant): void {
+    let txid = this.#outputs.drawTxid();
+    while (this.#inFlight.has(txid)) txid = (txid + 1) >>> 0;
+    if (!this.#outputs.ping(remote.endpoint, txid, now)) return;
+    this.#inFlight.set(txid, { endpoint: remote.endpoint, at: now });
+    if (this.#inFlight.size <= PROBES_IN_FLIGHT_MAX) return;
+    const oldest = this.#inFlight.keys().next();
+    if (!oldest.done) this.#inFlight.delete(oldest.value);
+  }
+}
+
+/** The active one first, then what is likeliest to answer: when the budget is short the others wait. */
+function inOrder(set: PathSet): Remote[] {
+  const rank = (remote: Remote): number => {
+    if (remote === set.active) return 0;
+    if (remote.isRelayed) return 1;
+    if (remote.state === 'works' || remote.sameLink) return 2;
+    return remote.state === 'failed' ? 4 : 3;
+  };
+  return set.all().sort((a, b) => rank(a) - rank(b));
+}
+
+/** Of two that are not known to work: a relay before the rest, one that was told before one that was only seen, the shorter one. */
+function isSurer(a: Remote, b: Remote): boolean {
+  if (a.isRelayed !== b.isRelayed) return a.isRelayed;
+  if (a.told !== b.told) return a.told;
+  return (a.rttMs ?? Number.POSITIVE_INFINITY) < (b.rttMs ?? Number.POSITIVE_INFINITY);
+}
