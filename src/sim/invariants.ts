@@ -40,7 +40,7 @@ export class Invariants {
   }
 
   /** Every datagram that a host sends. */
-  checkWire(from: Sender, { bytes }: Datagram): void {
+  checkWire(from: Sender, { bytes }: Pick<Datagram, 'bytes'>): void {
     this.#checkPlaintext(from, bytes);
     if (bytes[0] === 4 && bytes.length >= 32) {
       const nonce = `${from.name}:${readU32le(bytes, 4)}:${readU64le(bytes, 8)}`;

@@ -1,6 +1,7 @@
 // `npm run sim -- --seeds N [--seed S] [--minutes M] [--json]`: many simulated runs, one per seed, shared among the cores;
-// `npm run sim:mesh` runs meshes, with a controller, instead of engines alone. A failure prints its seed, the commit and the
-// way to replay it; a replay gives the same digest. The only file of this room that is not pure.
+// `npm run sim:mesh` runs meshes, with a controller, instead of engines alone, and `npm run sim:paths` meshes on a ground of NATs with
+// relays. A failure prints its seed, the commit and the way to replay it; a replay gives the same digest. The only file of this
+// room that is not pure.
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -11,21 +12,23 @@ import { nobleProvider } from '../crypto/noble.ts';
 import { nodeProvider } from '../crypto/node.ts';
 import { createReferencePlane } from '../dataplane/reference/plane.ts';
 import { type MeshRunResult, simulateMesh } from './mesh/mesh-run.ts';
+import { type PathRunResult, simulatePaths } from './path/path-run.ts';
 import { type RunResult, simulate } from './run.ts';
 
 const USAGE = `usage: npm run sim -- [--seeds N] [--seed S] [--minutes M] [--crypto node|noble] [--jobs J] [--story] [--json]
        npm run sim:mesh -- the same, and [--nodes K]
+       npm run sim:paths -- as the first
   --seeds N    runs this many seeds (default 100), from S on
   --seed S     the first seed (default 1); alone, the only one
-  --minutes M  virtual minutes of chaos in each run (default 4; of a mesh 5)
+  --minutes M  virtual minutes of chaos in each run (default 4; of a mesh 5, of paths 0.4)
   --nodes K    as many machines in each mesh (default: drawn from the seed)
   --crypto     node (default) or noble, the reference; both give the same digests
   --story      prints what happened in each run
   --json       prints the results as JSON
 `;
 
-type Kind = 'engines' | 'mesh';
-type Result = RunResult | MeshRunResult;
+type Kind = 'engines' | 'mesh' | 'paths';
+type Result = RunResult | MeshRunResult | PathRunResult;
 
 interface Job {
   readonly kind: Kind;
@@ -37,7 +40,8 @@ interface Job {
   readonly crypto: string;
 }
 
-const MINUTES: Readonly<Record<Kind, string>> = { engines: '4', mesh: '5' };
+const MINUTES: Readonly<Record<Kind, string>> = { engines: '4', mesh: '5', paths: '0.4' };
+const SCRIPTS: Readonly<Record<Kind, string>> = { engines: 'sim', mesh: 'sim:mesh', paths: 'sim:paths' };
 
 function runOne(seed: number, job: Job): Result {
   const crypto = job.crypto === 'noble' ? nobleProvider : nodeProvider;
@@ -45,9 +49,9 @@ function runOne(seed: number, job: Job): Result {
   const makePlane = () => createReferencePlane({ crypto, slabSlots: 256 });
   const sha256 = (data: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(data).digest());
   try {
-    return job.kind === 'mesh'
-      ? simulateMesh({ seed, minutes, nodes, crypto, sha256, makePlane })
-      : simulate({ seed, minutes, crypto, makePlane });
+    if (job.kind === 'mesh') return simulateMesh({ seed, minutes, nodes, crypto, sha256, makePlane });
+    if (job.kind === 'paths') return simulatePaths({ seed, minutes, crypto, sha256, makePlane });
+    return simulate({ seed, minutes, crypto, makePlane });
   } catch (error) {
     const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
     const nothing = { hosts: 0, story: [], digest: '', datagrams: 0, packetsDelivered: 0, handshakes: 0 };
@@ -82,6 +86,7 @@ async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
       mesh: { type: 'boolean', default: false },
+      paths: { type: 'boolean', default: false },
       seeds: { type: 'string' },
       seed: { type: 'string' },
       minutes: { type: 'string' },
@@ -97,7 +102,7 @@ async function main(): Promise<number> {
     process.stdout.write(USAGE);
     return 0;
   }
-  const kind: Kind = values.mesh ? 'mesh' : 'engines';
+  const kind: Kind = values.paths ? 'paths' : values.mesh ? 'mesh' : 'engines';
   const count = Math.floor(positive(values.seeds ?? (values.seed === undefined ? '100' : '1'), 'seeds'));
   const first = Math.floor(positive(values.seed ?? '1', 'seed'));
   const minutes = positive(values.minutes ?? MINUTES[kind], 'minutes');
@@ -168,7 +173,7 @@ function print(results: readonly Result[], options: PrintOptions): number {
 }
 
 function replay(seed: number, { kind, minutes, nodes, crypto }: PrintOptions): string {
-  const script = kind === 'mesh' ? 'sim:mesh' : 'sim';
+  const script = SCRIPTS[kind];
   const more = `${nodes === null ? '' : ` --nodes ${nodes}`}${crypto === 'node' ? '' : ` --crypto ${crypto}`}`;
   return `replay, at commit ${commit()}: npm run ${script} -- --seed ${seed} --minutes ${minutes}${more} --story`;
 }
@@ -176,6 +181,14 @@ function replay(seed: number, { kind, minutes, nodes, crypto }: PrintOptions): s
 function summary(results: readonly Result[]): string {
   const sum = (of: (result: Result) => number): number => results.reduce((total, result) => total + of(result), 0);
   const common = `${sum((r) => r.datagrams)} datagrams, ${sum((r) => r.packetsDelivered)} packets delivered`;
+  const paths = results.filter((result): result is PathRunResult => 'directPairs' in result);
+  if (paths.length > 0) {
+    const all = (of: (path: PathRunResult) => number): number => paths.reduce((before, path) => before + of(path), 0);
+    return (
+      `${common}, ${all((r) => r.hosts)} nodes, ${all((r) => r.controlMessages)} control messages, ` +
+      `${all((r) => r.directPairs)} pairs direct, ${all((r) => r.relayedPairs)} relayed`
+    );
+  }
   const meshes = results.filter((result): result is MeshRunResult => 'transactions' in result);
   if (meshes.length === 0) return `${common}, ${sum((r) => ('handshakes' in r ? r.handshakes : 0))} responses`;
   const total = (of: (mesh: MeshRunResult) => number): number => meshes.reduce((before, mesh) => before + of(mesh), 0);

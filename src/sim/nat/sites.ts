@@ -25,7 +25,8 @@ export interface Datagram {
   readonly dontFragment: boolean;
 }
 
-export type Receiver = (datagram: Datagram) => void;
+/** `from`: who really sent it, whatever its source says; for checks, not for those who are checked. */
+export type Receiver = (datagram: Datagram, from: Machine) => void;
 
 /** Where a datagram turned from going out to coming in. */
 export type Via = 'lan' | 'carrier' | 'internet';

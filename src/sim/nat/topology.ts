@@ -320,7 +320,7 @@ export class Topology implements Ways {
       return;
     }
     this.counts.delivered++;
-    receiver(datagram);
+    receiver(datagram, from);
   }
 
   /** Whether it gets over the link. */

@@ -1,0 +1,208 @@
+// Who is there in one run, drawn from the seed: sites of random kinds, some behind one carrier, nodes at them, relays and the
+// controller in data centres. Watches every datagram on the wire.
+
+import { type Endpoint, formatEndpoint } from '../../base/ip.ts';
+import { RELAY_HEADER_BYTES, RELAY_MESSAGE_TYPE } from '../../base/relayed.ts';
+import { AnswerBudget } from '../../path/stun/answer-budget.ts';
+import { newStunCounters, StunResponder } from '../../path/stun/responder.ts';
+import { RELAY_TAG } from '../../protocol/reach.ts';
+import { Invariants } from '../invariants.ts';
+import { type Place, placeOf, SITE_KINDS, type SiteKind } from '../nat/kinds.ts';
+import type { Carrier, Datagram, Machine, Site } from '../nat/sites.ts';
+import { Flows } from './flows.ts';
+import { Forwarding } from './forwarding.ts';
+import { PathNode } from './path-node.ts';
+import { type PathWorld, SERVER_PLACE } from './path-world.ts';
+import { RelayHost } from './relay-host.ts';
+
+/** Of STUN, at the controller's addresses: the second shows whether a NAT maps by port. */
+const STUN_PORTS = [3_478, 3_479];
+const SITES_MAX = 8;
+const NODES_MAX = 10;
+const RELAYS_MAX = 3;
+/** Pairs between which there is traffic. */
+const PAIRS_MAX = 5;
+/** Everybody has joined, one after the other, within this. */
+const JOINING_MS = 800;
+
+export type Pair = readonly [PathNode, PathNode];
+
+export class Cast {
+  readonly world: PathWorld;
+  readonly flows: Flows;
+  readonly forwarding: Forwarding;
+  readonly wire = new Invariants();
+  readonly controllerMachine: Machine;
+  readonly relays: RelayHost[] = [];
+  readonly nodes: PathNode[] = [];
+  /** Sites of nodes. */
+  readonly sites: Site[] = [];
+  readonly carriers: Carrier[] = [];
+  /** Those that talk. */
+  readonly pairs: Pair[] = [];
+  readonly #nodeOf = new Map<Machine, PathNode>();
+  readonly #relayOf = new Map<Machine, RelayHost>();
+  #relayEndpoints = new Set<Endpoint>();
+
+  constructor(world: PathWorld) {
+    this.world = world;
+    this.flows = new Flows(world);
+    this.forwarding = new Forwarding(world);
+    this.controllerMachine = this.#server('controller', 15);
+    this.#answerStun();
+    this.#placeRelays();
+    this.#placeNodes();
+    this.#choosePairs();
+    world.topology.taps.push((from, datagram) => this.#onWire(from, datagram));
+  }
+
+  get members(): (PathNode | RelayHost)[] {
+    return [...this.nodes, ...this.relays];
+  }
+
+  get stunServers(): Endpoint[] {
+    const { addresses } = this.controllerMachine;
+    return [addresses[4], addresses[6]]
+      .filter((address) => address !== null)
+      .flatMap((address) => STUN_PORTS.map((port) => formatEndpoint(address, port)));
+  }
+
+  /** Everybody starts with a join link. */
+  begin(): void {
+    const { world } = this;
+    world.controller.start();
+    this.#withKey([], (key) => {
+      for (const node of this.nodes) this.#soon(() => node.start(key));
+    });
+    this.#withKey([RELAY_TAG], (key) => {
+      for (const relay of this.relays) this.#soon(() => relay.start(key));
+    });
+  }
+
+  #soon(act: () => void): void {
+    this.world.schedule(this.world.prng.nextInt(0, JOINING_MS), act);
+  }
+
+  #withKey(tags: string[], then: (key: string) => void): void {
+    const input = {
+      description: '',
+      reusable: true,
+      ephemeral: false,
+      preApproved: true,
+      tags,
+      expiresInSeconds: null,
+    };
+    this.world.controller.administer({ action: 'keys.create', input }, (answer) => {
+      if (answer.ok && answer.result.kind === 'authKeyCreated') then(answer.result.secret);
+    });
+  }
+
+  // — drawing —
+
+  #server(name: string, latencyMs: number): Machine {
+    const { topology } = this.world;
+    return topology.addMachine(name, topology.addSite({ name, place: SERVER_PLACE, link: { latencyMs } }));
+  }
+
+  #answerStun(): void {
+    const machine = this.controllerMachine;
+    const counters = newStunCounters();
+    const responder = new StunResponder({ doors: null, budget: new AnswerBudget(), counters });
+    for (const port of STUN_PORTS) {
+      machine.open(port, ({ bytes, source }) => {
+        if (!this.world.controller.running) return;
+        const answer = responder.answer(bytes, source, 0, this.world.now);
+        if (answer !== null) machine.send(port, source, answer.datagram);
+      });
+    }
+  }
+
+  #placeRelays(): void {
+    const { prng } = this.world;
+    const count = prng.nextInt(1, RELAYS_MAX);
+    const events = {
+      arrived: (relay: RelayHost, datagram: Datagram, from: Machine) => this.forwarding.arrived(relay, datagram, from),
+    };
+    for (let i = 1; i <= count; i++) {
+      const machine = this.#server(`relay${i}`, prng.nextInt(2, 60));
+      const relay = new RelayHost(`relay${i}`, machine, events, this.world);
+      this.relays.push(relay);
+      this.#relayOf.set(machine, relay);
+      this.flows.addRelay(machine);
+    }
+    this.#relayEndpoints = new Set(this.relays.flatMap(({ endpoints }) => endpoints));
+  }
+
+  #placeNodes(): void {
+    const { prng } = this.world;
+    const count = prng.nextInt(2, NODES_MAX);
+    const sites = prng.nextInt(2, Math.min(SITES_MAX, count));
+    for (let i = 1; i <= sites; i++) this.#addSite(`site${i}`, prng.pick(SITE_KINDS));
+    const events = {
+      received: (node: PathNode, packet: Uint8Array, carrier: Machine | null) =>
+        this.flows.received(node, packet, carrier),
+      started: (node: PathNode) => this.wire.noteForgotten(node),
+    };
+    for (let i = 1; i <= count; i++) {
+      // Every site has somebody.
+      const site = i <= sites ? (this.sites[i - 1] as Site) : prng.pick(this.sites);
+      const machine = this.world.topology.addMachine(`node${i}`, site);
+      const node = new PathNode({ name: `node${i}`, machine, servers: () => this.stunServers }, events, this.world);
+      this.nodes.push(node);
+      this.#nodeOf.set(machine, node);
+    }
+  }
+
+  #addSite(name: string, kind: SiteKind): void {
+    const { prng, topology } = this.world;
+    const place: Place = placeOf(kind);
+    const link = { latencyMs: prng.nextInt(2, 80) };
+    const carrier = kind === 'carrierCone' || kind === 'carrierSymmetric' ? this.#carrier(kind, place) : null;
+    const site = topology.addSite({ name: `${name} (${kind})`, place, link, ...(carrier === null ? {} : { carrier }) });
+    this.sites.push(site);
+  }
+
+  /** The one that is there, sometimes; so that there are neighbours behind it. */
+  #carrier(kind: SiteKind, place: Place): Carrier {
+    const { prng, topology } = this.world;
+    const known = this.carriers.find(({ name }) => name === kind);
+    if (known !== undefined && prng.chance(0.6)) return known;
+    const behaviour = place.ipv4?.at(-1);
+    if (behaviour === undefined) throw new Error('a carrier has a NAT');
+    const carrier = topology.addCarrier(kind, behaviour, { latencyMs: prng.nextInt(2, 30) });
+    this.carriers.push(carrier);
+    return carrier;
+  }
+
+  #choosePairs(): void {
+    const { prng } = this.world;
+    const all = this.nodes.flatMap((a, i) => this.nodes.slice(i + 1).map((b): Pair => [a, b]));
+    while (all.length > 0 && this.pairs.length < PAIRS_MAX) {
+      this.pairs.push(...all.splice(prng.nextInt(0, all.length - 1), 1));
+    }
+  }
+
+  // — on the wire —
+
+  #onWire(from: Machine, { bytes, destination }: Datagram): void {
+    const node = this.#nodeOf.get(from);
+    const isRelayed = bytes[0] === RELAY_MESSAGE_TYPE && bytes.length > RELAY_HEADER_BYTES;
+    if (node !== undefined) {
+      if (isRelayed && !this.#relayEndpoints.has(destination))
+        this.world.violated(`${node.name} sent a relayed datagram to ${destination}, where no relay is`);
+      this.wire.checkWire(node, { bytes: isRelayed ? bytes.subarray(RELAY_HEADER_BYTES) : bytes });
+      return;
+    }
+    const relay = this.#relayOf.get(from);
+    if (relay !== undefined && isRelayed) this.forwarding.forwarded(relay, bytes, destination);
+  }
+
+  get violations(): readonly string[] {
+    return [...this.world.violations, ...this.wire.violations];
+  }
+
+  describe(): string {
+    const where = this.nodes.map(({ name, machine }) => `${name} at ${machine.site.name}`).join(', ');
+    return `${where}; ${this.relays.length} relays`;
+  }
+}

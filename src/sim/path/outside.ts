@@ -1,0 +1,19 @@
+// How machines look from elsewhere on the simulated ground, as far as the ground itself knows it.
+
+import type { IpAddress } from '../../base/ip.ts';
+import { permits, type Verdict } from '../nat/permits.ts';
+import type { Machine } from '../nat/sites.ts';
+
+/** The address that a TCP connection of the machine comes from: IPv6 where there is some, as is usual. */
+export function outsideAddress({ site, addresses }: Machine): IpAddress {
+  if (addresses[6] !== null) return addresses[6];
+  const own = addresses[4];
+  if (own === null) throw new Error('a machine has an address');
+  return site.boxes[4].findLast((box) => box.external !== null)?.external ?? own;
+}
+
+/** What the two places permit, as they lie to one another. */
+export function permitted(a: Machine, b: Machine): Verdict {
+  const sharedBoxes = a.site.carrier !== null && a.site.carrier === b.site.carrier ? 1 : 0;
+  return permits(a.site.place, b.site.place, { sameNetwork: a.site === b.site, sharedBoxes });
+}

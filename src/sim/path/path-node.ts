@@ -1,0 +1,387 @@
+// One node of the path simulation: the real mesh engine over a plane in memory, the real control client, STUN from the tunnel's
+// socket, and a machine on the simulated ground. It does what the daemon's shell does. Leaves out interfaces, files, key
+// rotation and being locked out, which the simulation of meshes has (src/sim/mesh).
+
+import { toBase64, toHex } from '../../base/bytes.ts';
+import { type Instant, NEVER, type WallTime } from '../../base/instant.ts';
+import { type Endpoint, formatEndpoint, type IpAddress } from '../../base/ip.ts';
+import type { Prng } from '../../base/prng.ts';
+import type { MemoryDataPlane } from '../../dataplane/dataplane.ts';
+import { type CloseReason, ControlClient, type ControlOutputs } from '../../mesh/control-client.ts';
+import { MeshEngine } from '../../mesh/mesh-engine.ts';
+import type { SavedNetmap } from '../../mesh/netmap.ts';
+import type { ControllerMessage, PunchRequest } from '../../protocol/control.ts';
+import type { Reach } from '../../protocol/reach.ts';
+import type { Candidate, NodeId, PublicKeyText } from '../../protocol/values.ts';
+import type { ControlStream } from '../mesh/control-stream.ts';
+import { addCounters } from '../mesh/reached.ts';
+import { WALL_EPOCH_MS } from '../mesh/wall.ts';
+import type { Datagram, Machine } from '../nat/sites.ts';
+import { makePacket } from '../packets.ts';
+import type { Member, PathWorld } from './path-world.ts';
+import { StunAsker } from './stun-asker.ts';
+
+export const TUNNEL_PORT = 51_820;
+/** Peers whose word of where they see us is passed on. */
+const OBSERVED_MAX = 4;
+
+export interface PathNodeEvents {
+  /** A packet came out of the tunnel, in a datagram that the machine `carrier` had sent. */
+  received(node: PathNode, packet: Uint8Array, carrier: Machine | null): void;
+  /** A process begins: it remembers nothing of what it has answered. */
+  started(node: PathNode): void;
+}
+
+/** What a node that lies tells instead of the truth; the identity for all others. */
+export interface Lies {
+  candidates(candidates: readonly Candidate[]): readonly Candidate[];
+  punch(request: PunchRequest): PunchRequest;
+}
+
+export const HONEST: Lies = { candidates: (candidates) => candidates, punch: (request) => request };
+
+export interface PathNodeOptions {
+  readonly name: string;
+  readonly machine: Machine;
+  /** Of STUN. */
+  readonly servers: () => readonly Endpoint[];
+  readonly lies?: Lies;
+}
+
+/** The process. */
+interface Running {
+  readonly plane: MemoryDataPlane;
+  readonly mesh: MeshEngine;
+  readonly client: ControlClient;
+  readonly stun: StunAsker;
+  readonly observed: Map<NodeId, Endpoint>;
+  stream: ControlStream | null;
+  number: number;
+}
+
+export class PathNode implements Member {
+  readonly name: string;
+  readonly machine: Machine;
+  readonly publicKey: PublicKeyText;
+  readonly publicKeyHex: string;
+  controllerCutUntil = 0;
+  running: Running | null = null;
+  /** Wake-ups of the mesh engine: an idle node's must not grow. */
+  wakes = 0;
+  readonly #options: PathNodeOptions;
+  readonly #events: PathNodeEvents;
+  readonly #world: PathWorld;
+  readonly #prng: Prng;
+  readonly #secret = new Uint8Array(32);
+  #saved: SavedNetmap | null = null;
+  #incarnation = 0;
+  #timerAt: Instant = NEVER;
+  #stunDirty = false;
+  #carrier: Machine | null = null;
+
+  constructor(options: PathNodeOptions, events: PathNodeEvents, world: PathWorld) {
+    this.name = options.name;
+    this.machine = options.machine;
+    this.#options = options;
+    this.#events = events;
+    this.#world = world;
+    this.#prng = world.prng.fork();
+    this.#prng.fill(this.#secret);
+    const { publicKey } = world.options.crypto.importPrivateKey(this.#secret);
+    this.publicKey = toBase64(publicKey) as PublicKeyText;
+    this.publicKeyHex = toHex(publicKey);
+  }
+
+  get mesh(): MeshEngine | null {
+    return this.running?.mesh ?? null;
+  }
+
+  get id(): NodeId | null {
+    return this.mesh?.netmap.self?.id ?? null;
+  }
+
+  get isConnected(): boolean {
+    return this.running?.client.status().state === 'connected';
+  }
+
+  address(family: 4 | 6): IpAddress | null {
+    const self = this.mesh?.netmap.self ?? null;
+    return self === null ? null : family === 4 ? self.address4 : self.address6;
+  }
+
+  // — the process —
+
+  /** `authKey`: of the join link, for a node that is not a member yet. */
+  start(authKey: string | null): void {
+    if (this.running !== null) return;
+    const { now, options } = this.#world;
+    const random = (out: Uint8Array): void => this.#prng.fill(out);
+    const wallClock = (): WallTime => (WALL_EPOCH_MS + this.#world.now) as WallTime;
+    const plane = options.makePlane();
+    plane.io.setNow(now);
+    const observed = new Map<NodeId, Endpoint>();
+    const mesh = new MeshEngine({
+      plane,
+      crypto: options.crypto,
+      random,
+      wallClock,
+      outputs: {
+        punch: (request) => this.running?.client.punch((this.#options.lies ?? HONEST).punch(request)),
+        pong: () => undefined,
+        changed: () => undefined,
+        stun: (datagram, source) => this.running?.stun.handleDatagram(datagram, source, this.#world.now),
+        observed: ({ id, endpoint }) => {
+          observed.delete(id);
+          observed.set(id, endpoint);
+          this.#stunDirty = true;
+        },
+      },
+    });
+    const client = new ControlClient({
+      random,
+      wallClock,
+      outputs: this.#outputs(),
+      software: 'simulated',
+      os: 'simulated',
+    });
+    const stun = new StunAsker({
+      random,
+      servers: this.#options.servers,
+      send: (to, datagram) => mesh.sendStun(to, datagram),
+      changed: () => {
+        this.#stunDirty = true;
+      },
+    });
+    this.running = { plane, mesh, client, stun, observed, stream: null, number: 0 };
+    this.#timerAt = NEVER;
+    this.#events.started(this);
+    mesh.setIdentity(this.#secret, now);
+    mesh.setListenPort(TUNNEL_PORT, now);
+    mesh.linkUp(now);
+    this.machine.open(TUNNEL_PORT, (datagram, from) => this.#arrived(datagram, from));
+    if (this.#saved !== null) mesh.restore(this.#saved, now);
+    this.#tellWhereabouts();
+    stun.ask(true, now);
+    client.start({ hostname: this.name, authKey, resume: mesh.netmap.position, nextKey: null }, now);
+    this.settle();
+  }
+
+  /** The process is gone without a word; its machine closes its connections unless that is gone as well. */
+  crash(silently: boolean): void {
+    if (this.running === null) return;
+    const { stream, mesh, plane } = this.running;
+    this.#count();
+    this.#saved = mesh.netmap.save();
+    if (silently) stream?.fallsSilent(false);
+    else stream?.nodeDies();
+    mesh.close(this.#world.now);
+    plane.close();
+    this.running = null;
+    this.#incarnation++;
+    this.machine.close(TUNNEL_PORT);
+  }
+
+  #count(): void {
+    if (this.mesh !== null) addCounters(this.#world.reached, 'mesh', this.mesh.counters.counts);
+  }
+
+  /** Adds up what the process has met; at the end of the run. */
+  finish(): void {
+    this.#count();
+  }
+
+  // — the network —
+
+  /** The box in front has forgotten everything: TCP, too. Nobody notices before something is sent. */
+  connectionsLost(): void {
+    this.running?.stream?.fallsSilent(false);
+  }
+
+  /** What the daemon does when the kernel tells of other addresses or routes. */
+  networkChanged(): void {
+    if (this.running === null) return;
+    const { now } = this.#world;
+    this.running.observed.clear();
+    this.running.stun.ask(true, now);
+    this.#tellWhereabouts();
+    this.running.mesh.networkChanged(now);
+    this.running.client.networkChanged(now);
+    this.settle();
+  }
+
+  #hostEndpoints(): Endpoint[] {
+    const { addresses } = this.machine;
+    return [addresses[6], addresses[4]]
+      .filter((address) => address !== null)
+      .map((address) => formatEndpoint(address, TUNNEL_PORT));
+  }
+
+  #tellWhereabouts(): void {
+    if (this.running === null) return;
+    const { mesh, client, stun, observed } = this.running;
+    const { now } = this.#world;
+    const hosts = this.#hostEndpoints();
+    const candidates: Candidate[] = hosts.map((endpoint) => ({ kind: 'host', endpoint }));
+    const told = new Set<Endpoint>(hosts);
+    const add = (kind: Candidate['kind'], endpoint: Endpoint): void => {
+      if (told.has(endpoint)) return;
+      told.add(endpoint);
+      candidates.push({ kind, endpoint });
+    };
+    for (const endpoint of stun.reflexive) add('reflexive', endpoint);
+    for (const endpoint of [...observed.values()].slice(-OBSERVED_MAX)) add('observed', endpoint);
+    const said = (this.#options.lies ?? HONEST).candidates(candidates);
+    mesh.setLocalCandidates(said, now);
+    client.setCandidates(said, TUNNEL_PORT, now);
+    client.setReach(this.#reach(hosts), now);
+  }
+
+  #reach(hosts: readonly Endpoint[]): Reach | null {
+    if (this.running === null) return null;
+    const { stun } = this.running;
+    const four = stun.mapping(4, hosts);
+    return { home: null, mapping: four === 'unknown' ? stun.mapping(6, hosts) : four, udp: stun.udp, url: null };
+  }
+
+  #arrived(datagram: Datagram, from: Machine): void {
+    const { running } = this;
+    if (running === null) return;
+    running.plane.io.setNow(this.#world.now);
+    this.#carrier = from;
+    running.plane.io.udpInput(datagram.bytes, datagram.source, datagram.destination);
+    this.settle();
+    this.#carrier = null;
+  }
+
+  /** One inner packet of this machine's. */
+  send(source: IpAddress, destination: IpAddress, sequence: number, payloadBytes: number): void {
+    if (this.running === null) return;
+    this.running.plane.io.setNow(this.#world.now);
+    this.running.plane.io.tunInput(makePacket(source, destination, sequence, payloadBytes));
+    this.settle();
+  }
+
+  // — what the client wants —
+
+  #outputs(): ControlOutputs {
+    const incarnation = this.#incarnation;
+    const ours = (): Running | null => (incarnation === this.#incarnation ? this.running : null);
+    return {
+      connect: (number) => {
+        const running = ours();
+        if (running === null) return;
+        running.number = number;
+        running.stream?.nodeCloses();
+        running.stream = this.#world.connect(this, number, this.publicKey);
+      },
+      close: (number) => {
+        const running = ours();
+        if (running === null || running.number !== number) return;
+        running.stream?.nodeCloses();
+        running.stream = null;
+      },
+      send: (number, message) => {
+        const running = ours();
+        if (running?.number === number) running.stream?.nodeSends(message);
+      },
+      probe: (number) => {
+        const running = ours();
+        if (running?.number === number) running.stream?.nodePings();
+      },
+      welcome: (message) => this.mesh?.setSelf(message.self, message.network, this.#world.now),
+      snapshot: (message) => this.mesh?.applySnapshot(message, this.#world.now),
+      delta: (message) => {
+        const result = this.mesh?.applyDelta(message, this.#world.now);
+        if (result !== undefined && result.kind !== 'applied') this.#world.violated(`${this.name} asks for a resync`);
+      },
+      punch: (message) => this.mesh?.handlePunch(message, this.#world.now),
+      persistNextKey: () => undefined,
+      keySwitched: () => undefined,
+      nextKeyRefused: () => undefined,
+      changed: () => undefined,
+    };
+  }
+
+  // — from the controller —
+
+  opened(stream: ControlStream): void {
+    this.#ofStream(stream, ({ client, number }, now) => client.opened(number, now));
+  }
+
+  message(stream: ControlStream, message: ControllerMessage): void {
+    this.#ofStream(stream, ({ client, number }, now) => client.message(number, message, now));
+  }
+
+  heard(stream: ControlStream): void {
+    this.#ofStream(stream, ({ client, number }, now) => client.heard(number, now));
+  }
+
+  closed(stream: ControlStream, reason: CloseReason): void {
+    this.#ofStream(stream, (running, now) => {
+      running.stream = null;
+      running.client.closed(running.number, reason, now);
+    });
+  }
+
+  unreachable(number: number): void {
+    if (this.running === null || this.running.number !== number || this.running.stream !== null) return;
+    const reason: CloseReason = { code: 'unreachable', message: 'the controller cannot be reached' };
+    this.running.client.closed(number, reason, this.#world.now);
+    this.settle();
+  }
+
+  #ofStream(stream: ControlStream, act: (running: Running, now: Instant) => void): void {
+    const { running } = this;
+    if (running === null || running.stream !== stream) return;
+    act(running, this.#world.now);
+    this.settle();
+  }
+
+  // — turns —
+
+  /** Runs everything until it has nothing left, sends what came out, and sets the timer. */
+  settle(): void {
+    const { running } = this;
+    if (running === null) return;
+    const { now } = this.#world;
+    running.plane.io.setNow(now);
+    while (running.mesh.handleWake(now)) this.#flush(running);
+    this.#flush(running);
+    if (this.#stunDirty) {
+      this.#stunDirty = false;
+      this.#tellWhereabouts();
+      this.#flush(running);
+    }
+    this.#setTimer(running);
+  }
+
+  #flush({ plane }: Running): void {
+    for (const { datagram, destination } of plane.io.takeUdpOutput()) {
+      this.machine.send(TUNNEL_PORT, destination, datagram);
+    }
+    for (const packet of plane.io.takeTunOutput()) this.#events.received(this, packet, this.#carrier);
+  }
+
+  #setTimer({ mesh, client, stun }: Running): void {
+    const next = Math.min(mesh.nextDeadline(), client.nextDeadline(), stun.nextDeadline()) as Instant;
+    if (next === this.#timerAt) return;
+    this.#timerAt = next;
+    if (next === NEVER) return;
+    const incarnation = this.#incarnation;
+    this.#world.schedule(Math.max(0, next - this.#world.now), () => {
+      if (incarnation !== this.#incarnation || this.#timerAt !== next) return;
+      this.#timerAt = NEVER;
+      this.#due();
+    });
+  }
+
+  #due(): void {
+    const { running } = this;
+    if (running === null) return;
+    const { now } = this.#world;
+    if (running.mesh.nextDeadline() <= now) this.wakes++;
+    if (running.client.nextDeadline() <= now) running.client.handleDeadline(now);
+    if (running.stun.nextDeadline() <= now) running.stun.handleDeadline(now);
+    this.settle();
+  }
+}
