@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { z } from 'zod';
 import type { ApiError, Health } from '../../protocol/admin-api.ts';
 import { ADMIN_PREFIX } from '../../protocol/paths.ts';
-import { clientAddress } from '../server/remote-address.ts';
+import { clientAddress } from '../../service/remote-address.ts';
 import { ApiFailure, apiFailure } from './api-failure.ts';
 import { Authenticator } from './authenticator.ts';
 import type { AdminDeps } from './deps.ts';

@@ -1,7 +1,7 @@
 // How many connections there are that belong to no node, all together and for each source. A connection takes a place when
 // it is accepted and gives it back when its node is registered or it is gone. A proved key is not enough: anybody can make one.
 
-import { canonicalAddress, isLoopback, sourceOf } from './remote-address.ts';
+import { canonicalAddress, isLoopback, sourceOf } from '../../service/remote-address.ts';
 
 export type Admitted =
   | { readonly ok: true; readonly place: Place }

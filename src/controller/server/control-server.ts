@@ -9,17 +9,19 @@ import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { ascii } from '../../base/bytes.ts';
 import type { Instant } from '../../base/instant.ts';
+import type { IpAddress } from '../../base/ip.ts';
 import type { RandomSource } from '../../base/prng.ts';
 import type { CryptoProvider, DhKey } from '../../crypto/provider.ts';
 import { FRAME_BYTES_MAX, SecureChannel } from '../../noise/secure-channel.ts';
 import { CONTROL_PATH, CONTROL_PROLOGUE, NODE_MESSAGE_BYTES_MAX } from '../../protocol/control.ts';
 import type { Certificate } from '../../service/listen.ts';
+import { clientAddress } from '../../service/remote-address.ts';
+import type { UpgradeDoor } from '../../service/upgrade-door.ts';
 import type { ConnectionId } from '../state/commands.ts';
 import { Admission, type Place } from './admission.ts';
 import { type ConnectionEvents, ControlConnection } from './control-connection.ts';
 import type { CloseReason, ServerCounters } from './counters.ts';
 import type { ServerLimits } from './limits.ts';
-import { clientAddress } from './remote-address.ts';
 
 export interface ControlServerOptions {
   readonly crypto: CryptoProvider;
@@ -32,6 +34,8 @@ export interface ControlServerOptions {
   readonly events: ConnectionEvents;
   /** Everything that is not the control channel. */
   readonly onRequest: RequestListener;
+  /** What else stands behind an upgrade. */
+  readonly doors?: () => readonly UpgradeDoor[];
   readonly now: () => Instant;
 }
 
@@ -172,6 +176,13 @@ export class ControlServer {
     const ignore = (): void => undefined;
     socket.on('error', ignore);
     const path = (request.url ?? '').split('?')[0] as string;
+    const door = this.#closing ? undefined : this.#options.doors?.().find((one) => path.endsWith(one.path));
+    if (door !== undefined) {
+      socket.off('error', ignore);
+      const place = this.#places.get(placeKey(request.socket));
+      door.upgrade(request, socket, head, { address: addressOf(request), proven: () => place?.release() });
+      return;
+    }
     if (this.#closing || !path.endsWith(CONTROL_PATH)) {
       this.#options.counters.badUpgrades++;
       this.#refuse(socket, this.#closing ? 503 : 404);
@@ -199,17 +210,13 @@ export class ControlServer {
         queueMessagesMax: limits.queueMessagesMax,
       },
     });
-    const forwarded = request.headers['x-forwarded-for'];
     const place = this.#places.get(placeKey(request.socket));
     const slice = this.#slices[this.#nextId % BEAT_SLICES] as Set<ControlConnection>;
     const connection = new ControlConnection({
       id: this.#nextId++ as ConnectionId,
       socket: webSocket,
       channel,
-      remoteAddress: clientAddress(
-        request.socket.remoteAddress,
-        Array.isArray(forwarded) ? forwarded.at(-1) : forwarded,
-      ),
+      remoteAddress: addressOf(request),
       limits,
       counters,
       events: {
@@ -231,6 +238,11 @@ export class ControlServer {
     this.#slice = (this.#slice + 1) % BEAT_SLICES;
     for (const connection of this.#slices[this.#slice] as Set<ControlConnection>) connection.beat();
   }
+}
+
+function addressOf({ headers, socket }: IncomingMessage): IpAddress | null {
+  const forwarded = headers['x-forwarded-for'];
+  return clientAddress(socket.remoteAddress, Array.isArray(forwarded) ? forwarded.at(-1) : forwarded);
 }
 
 function placeKey(socket: Socket): string {

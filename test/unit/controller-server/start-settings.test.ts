@@ -15,11 +15,11 @@ import {
   randomUla,
   refuseCollision,
 } from '../../../src/controller/network-range.ts';
-import { canonicalAddress, clientAddress, sourceOf } from '../../../src/controller/server/remote-address.ts';
 import { addressesOf, hostMax } from '../../../src/controller/state/addresses.ts';
 import { overlaps } from '../../../src/protocol/mesh-range.ts';
 import { prefixSchema } from '../../../src/protocol/values.ts';
 import { listenError, parseListen, readCertificate, showListen } from '../../../src/service/listen.ts';
+import { canonicalAddress, clientAddress, sourceOf } from '../../../src/service/remote-address.ts';
 import { StartError } from '../../../src/service/start-error.ts';
 
 const prefix = (text: string): IpPrefix => text as IpPrefix;

@@ -1,7 +1,7 @@
 // Where a connection comes from. IPv4 in IPv6 is folded into IPv4. A proxy on this machine is believed about whom it speaks
 // for (the last address of X-Forwarded-For, which it added itself); nobody else is.
 
-import { addressBytes, familyOf, formatPrefix, type IpAddress, parseAddress } from '../../base/ip.ts';
+import { addressBytes, familyOf, formatPrefix, type IpAddress, parseAddress } from '../base/ip.ts';
 
 const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i;
 const SOURCE_BITS_6 = 64;
