@@ -2,8 +2,11 @@
 // database, connections that break, and a URL with a password in it.
 
 import { mkdtempSync, rmSync } from 'node:fs';
+import { hostname } from 'node:os';
+import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { isPostgresUrl, openStore } from '../../src/controller/store/open.ts';
+import { openPostgresStore, type PostgresOptions } from '../../src/controller/store/postgres-store.ts';
 import { StoreError } from '../../src/controller/store/store-error.ts';
 import { CLUSTER_PASSWORD, CLUSTER_USER, Cluster, whyNoCluster } from './lib/cluster.ts';
 import { CuttingProxy } from './lib/cutting-proxy.ts';
@@ -32,6 +35,94 @@ describe.skipIf(WHY_NOT !== null)(`on a real server${WHY_NOT === null ? '' : `: 
     };
   });
 
+  describe('the lock of a controller that runs', () => {
+    let database: string;
+    beforeEach(async () => {
+      database = await cluster.createDatabase();
+    });
+
+    async function open(options: PostgresOptions = {}) {
+      const store = await openPostgresStore(cluster.url(database), options);
+      onTestFinished(() => store.close());
+      return store;
+    }
+
+    /** Ends the connection that holds it, as a restart of the server does; gone when it resolves. */
+    async function loseLock(): Promise<void> {
+      const held = `from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = '${database}')`;
+      const { rowCount } = await cluster.query(`select pg_terminate_backend(pid) ${held}`);
+      expect(rowCount).toBe(1);
+      await expect.poll(async () => (await cluster.query(`select 1 ${held}`)).rowCount).toBe(0);
+    }
+
+    test('refuses a second one, which is told who has it, before it touches the tables', async () => {
+      await open();
+      await cluster.query('drop schema warren cascade', database);
+      await expect(open({ lockWaitMs: 200 })).rejects.toMatchObject({
+        code: 'locked',
+        what: `postgres://${CLUSTER_USER}@/${database}?host=${cluster.directory} is in use`,
+        why: `warren controller, process ${process.pid} on ${hostname()} has it`.replace(
+          /^(.{63}).*( has it)$/,
+          '$1$2',
+        ),
+        help: expect.stringContaining('stop the other one'),
+      });
+      const { rows } = await cluster.query("select to_regclass('warren.node') as found", database);
+      expect(rows).toEqual([{ found: null }]);
+    });
+
+    test('is waited for while the other one stops, and is of one database', async () => {
+      const first = await openPostgresStore(cluster.url(database));
+      const second = open();
+      const elsewhere = await cluster.createDatabase();
+      await (await openPostgresStore(cluster.url(elsewhere))).close();
+      await first.close();
+      await (await second).initialize(settings(), PRIVATE_KEY);
+    });
+
+    test('is taken again when its connection was lost', async () => {
+      const store = await open();
+      await store.initialize(settings(), PRIVATE_KEY);
+      await loseLock();
+      await store.commit([putNode(node(1))]);
+      await expect(open({ lockWaitMs: 0 })).rejects.toMatchObject({ code: 'locked' });
+      expect((await store.load())?.nodes).toEqual([node(1)]);
+    });
+
+    test('goes to another while its connection is lost: nothing is written any more, and it says so', async () => {
+      const first = await open();
+      await first.initialize(settings(), PRIVATE_KEY);
+      await loseLock();
+      const second = await open();
+      await expect(first.commit([putNode(node(1))])).rejects.toMatchObject({
+        code: 'superseded',
+        why: expect.stringContaining('has taken'),
+        help: expect.stringContaining('run one controller'),
+      });
+      await second.load();
+      await second.commit([putNode(node(2))]);
+      expect((await second.load())?.nodes).toEqual([node(2)]);
+    });
+
+    test('is not needed to see what a killed controller’s last commit came to: that is waited for', async () => {
+      const store = await open();
+      await store.initialize(settings(), PRIVATE_KEY);
+      // As the server is at it: the row is written, the commit is not done.
+      const dying = new pg.Client(cluster.url(database));
+      await dying.connect();
+      onTestFinished(() => dying.end());
+      await dying.query('begin');
+      await dying.query("update warren.writer set generation = generation + 1, token = 'of the dead' where id = 1");
+      const loading = store.load();
+      await expect
+        .poll(async () => (await cluster.query('select 1 from pg_locks where not granted')).rowCount)
+        .toBeGreaterThan(0);
+      await dying.query('commit');
+      await loading;
+      await store.commit([putNode(node(1))]);
+    });
+  });
+
   describe('one database and several controllers', () => {
     let database: string;
     beforeEach(async () => {
@@ -39,7 +130,7 @@ describe.skipIf(WHY_NOT !== null)(`on a real server${WHY_NOT === null ? '' : `: 
     });
 
     async function open() {
-      const store = await openStore(cluster.url(database));
+      const store = await openPostgresStore(cluster.url(database), { alone: false });
       onTestFinished(() => store.close());
       return store;
     }
@@ -185,6 +276,7 @@ describe.skipIf(WHY_NOT !== null)(`on a real server${WHY_NOT === null ? '' : `: 
       });
       await expect(store.commit([putNode(node(2))])).rejects.toMatchObject({ code: 'unknownOutcome' });
       // The restarted controller sees what became of it.
+      await store.close();
       const again = await openStore(cluster.url(database));
       onTestFinished(() => again.close());
       expect((await again.load())?.nodes).toEqual([node(1)]);

@@ -12,6 +12,7 @@ import {
   controllerChangeSchema,
   controllerViewSchema,
 } from '../../protocol/admin-api.ts';
+import { startFailureOf } from '../../service/start-error.ts';
 import { apiFailure } from './api-failure.ts';
 import { carryOut } from './carry-out.ts';
 import { type Call, route } from './route.ts';
@@ -104,7 +105,9 @@ async function backUp({ deps, body, writeLine }: Call<unknown, { path: string }>
     const why = error instanceof Error ? error.message : String(error);
     throw apiFailure('conflict', `the backup to ${path} failed`, {
       why,
-      help: 'the controller writes the file with its own rights: see that it may, and that there is room',
+      help:
+        startFailureOf(error)?.help ??
+        'the controller writes the file with its own rights: see that it may, and that there is room',
     });
   }
   const { size } = await stat(path);

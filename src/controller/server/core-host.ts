@@ -8,6 +8,7 @@ import type { PublicKey } from '../../crypto/provider.ts';
 import type { NodeMessage } from '../../protocol/control.ts';
 import type { PublicKeyText } from '../../protocol/values.ts';
 import type { Log } from '../../service/log.ts';
+import { startFailureOf } from '../../service/start-error.ts';
 import type { Actor, AdminAnswer, AdminCommand, ConnectionId, Ticket } from '../state/commands.ts';
 import type { ControllerCore } from '../state/core.ts';
 import type { Clock, Output } from '../state/outputs.ts';
@@ -196,7 +197,10 @@ export class CoreHost implements ConnectionEvents {
   #failed(error: unknown): void {
     const why = error instanceof Error ? error.message : String(error);
     // Once, not for every attempt.
-    if (!this.#storeFails) this.#options.log.error('the database did not take a change', { why });
+    if (!this.#storeFails) {
+      const help = startFailureOf(error)?.help ?? null;
+      this.#options.log.error('the database takes no changes; machines go on with what they have', { why, do: help });
+    }
     this.#storeFails = true;
     this.#core.batchFailed(why, this.#clock());
     this.#options.onStoreError(error);

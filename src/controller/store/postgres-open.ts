@@ -6,7 +6,7 @@ import pg from 'pg';
 import { CONNECT_TIMEOUT_MS, CONNECTIONS_MAX, QUERY_TIMEOUT_MS } from './limits.ts';
 import { isCurrent, migrate } from './migrations.ts';
 import { postgresError } from './postgres-errors.ts';
-import { type PostgresLocation, parsePostgresUrl } from './postgres-location.ts';
+import type { PostgresLocation } from './postgres-location.ts';
 import type { Tables } from './tables.ts';
 
 export const SCHEMA = 'warren';
@@ -30,9 +30,9 @@ const PARSERS: pg.CustomTypesConfig = {
   },
 };
 
-export async function openPostgres(url: string): Promise<OpenPostgres> {
-  const { shown } = parsePostgresUrl(url);
-  const pool = makePool({ url, shown });
+export async function openPostgres(location: PostgresLocation): Promise<OpenPostgres> {
+  const { shown } = location;
+  const pool = makePool(location);
   const all = new KyselyClass<Tables>({ dialect: new PostgresDialect({ pool }) });
   try {
     if (!isCurrent(await executedMigrations(pool), shown)) await migrate(all, 'postgres', SCHEMA);

@@ -10,6 +10,8 @@ import type { Change, Settings, StoredState } from '../state/model.ts';
 import { CommitQueue } from './commit-queue.ts';
 import { OUTCOME_ATTEMPTS_MAX, OUTCOME_PAUSE_MS } from './limits.ts';
 import { isServerAnswer, postgresError } from './postgres-errors.ts';
+import { parsePostgresUrl } from './postgres-location.ts';
+import { DatabaseLock } from './postgres-lock.ts';
 import { type OpenPostgres, openPostgres, SCHEMA } from './postgres-open.ts';
 import { queriesOf } from './postgres-writes.ts';
 import { auditPage, extent, loadState } from './queries.ts';
@@ -18,15 +20,27 @@ import { messageOf, StoreError } from './store-error.ts';
 import { alreadyInitialized, closed, notInitialized, ownedKey } from './store-faults.ts';
 import { type Extents, trim } from './trim.ts';
 
-export async function openPostgresStore(url: string): Promise<Store> {
-  const database = await openPostgres(url);
+export interface PostgresOptions {
+  /** Given by tests of the fence: without the lock several may open one database. */
+  readonly alone?: boolean;
+  readonly lockWaitMs?: number;
+}
+
+export async function openPostgresStore(url: string, options: PostgresOptions = {}): Promise<Store> {
+  const { alone = true, lockWaitMs } = options;
+  const location = parsePostgresUrl(url);
+  // Before the tables are looked at: a newer controller must not bring them to its version while an older one runs.
+  const lock = alone ? await DatabaseLock.take(location, lockWaitMs) : null;
+  let database: OpenPostgres | null = null;
   try {
+    database = await openPostgres(location);
     const writer = await database.tables.selectFrom('writer').selectAll().executeTakeFirst();
     const extents = { log: await extent(database.tables, 'log'), audit: await extent(database.tables, 'audit') };
-    return new PostgresStore(database, writer?.generation ?? null, extents);
+    return new PostgresStore(database, lock, writer?.generation ?? null, extents);
   } catch (error) {
-    await database.pool.end().catch(() => {});
-    throw postgresError(error, database.shown);
+    await database?.pool.end().catch(() => {});
+    await lock?.release();
+    throw postgresError(error, location.shown);
   }
 }
 
@@ -35,6 +49,7 @@ type Work = (client: pg.PoolClient) => Promise<void>;
 class PostgresStore implements Store {
   readonly kind = 'postgres';
   readonly #database: OpenPostgres;
+  readonly #lock: DatabaseLock | null;
   readonly #queue = new CommitQueue();
   /** As we found or left it; null before `initialize`. */
   #generation: number | null;
@@ -42,13 +57,13 @@ class PostgresStore implements Store {
   #broken: StoreError | null = null;
   #closing: Promise<void> | null = null;
 
-  constructor(database: OpenPostgres, generation: number | null, extents: Extents) {
+  constructor(database: OpenPostgres, lock: DatabaseLock | null, generation: number | null, extents: Extents) {
     this.#database = database;
+    this.#lock = lock;
     this.#generation = generation;
     this.#extents = extents;
   }
 
-  /** From here on, what this sees is what commits are measured against. */
   /** What this sees is what commits are measured against from then on. */
   load(): Promise<StoredState | null> {
     // In the queue, so that no commit of ours comes between.
@@ -121,13 +136,19 @@ class PostgresStore implements Store {
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#queue.idle().then(() => this.#database.pool.end());
+    this.#closing ??= this.#queue.idle().then(async () => {
+      await this.#database.pool.end();
+      // Last, so that who waits for it finds all that we have written.
+      await this.#lock?.release();
+    });
     return this.#closing;
   }
 
-  #loadSnapshot(): Promise<StoredState | null> {
+  async #loadSnapshot(): Promise<StoredState | null> {
+    // A controller that was killed may have left a commit that the server is still at: it holds this row.
+    await this.#database.pool.query(`select 1 from ${SCHEMA}.writer where id = 1 for update`);
     const transaction = this.#database.tables.transaction().setIsolationLevel('repeatable read');
-    return transaction.execute(async (snapshot) => {
+    return await transaction.execute(async (snapshot) => {
       const writer = await snapshot.selectFrom('writer').select('generation').executeTakeFirst();
       const extents = { log: await extent(snapshot, 'log'), audit: await extent(snapshot, 'audit') };
       const state = await loadState(snapshot);
@@ -142,6 +163,7 @@ class PostgresStore implements Store {
     await this.#queue.run(async () => {
       if (this.#broken !== null) throw this.#broken;
       try {
+        await this.#lock?.hold();
         await work();
       } catch (error) {
         throw postgresError(error, this.#database.shown);

@@ -33,7 +33,7 @@ function problemOf(error: unknown, path: string): StoreProblem | null {
       code: 'io',
       what: `${path} could not be read or written`,
       why: `the disk reports an error (${code})`,
-      help: 'look at the kernel log (dmesg) and check the disk; then restart the controller',
+      help: 'look at the kernel log (dmesg), check the disk, and see that no limit is set on the size of files (ulimit -f)',
     };
   }
   if (isRefusal(code)) {

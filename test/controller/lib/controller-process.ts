@@ -41,8 +41,10 @@ export class ControllerProcess {
   out = '';
   error = '';
 
-  constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    this.child = spawn(process.execPath, [WARREN, 'controller', ...args], {
+  /** `around`: a command that becomes what follows it, as `prlimit …` and `unshare …` do. */
+  constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}, around: readonly string[] = []) {
+    const [program = '', ...rest] = [...around, process.execPath, WARREN, 'controller', ...args];
+    this.child = spawn(program, rest, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env },
     });
@@ -58,8 +60,12 @@ export class ControllerProcess {
   }
 
   /** Starts with --json and resolves when nodes can join. */
-  static async ready(args: readonly string[]): Promise<{ process: ControllerProcess; ready: Ready }> {
-    const controller = new ControllerProcess([...args, '--json']);
+  static async ready(
+    args: readonly string[],
+    env: NodeJS.ProcessEnv = {},
+    around: readonly string[] = [],
+  ): Promise<{ process: ControllerProcess; ready: Ready }> {
+    const controller = new ControllerProcess([...args, '--json'], env, around);
     onTestFinished(() => controller.kill());
     return { process: controller, ready: await controller.line() };
   }

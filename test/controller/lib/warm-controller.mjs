@@ -3,6 +3,7 @@
 
 import { createInterface } from 'node:readline';
 import { runController } from '../../../dist/controller/controller-main.js';
+import '../../../dist/controller/store/postgres-store.js';
 import '../../../dist/controller/store/sqlite-store.js';
 
 const [line] = await new Promise((resolve) => {

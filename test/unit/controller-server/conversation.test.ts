@@ -179,7 +179,7 @@ describe('the turn of the core', () => {
     await until('all three are through', () => core.failed === 2 && core.committed === 1);
     expect(storeErrors).toHaveLength(2);
     expect(lines.filter((line) => line.startsWith('error'))).toEqual([
-      'error the database did not take a change why="disk full"\n',
+      'error the database takes no changes; machines go on with what they have why="disk full"\n',
     ]);
     expect(host.healthy).toBe(true);
   });
