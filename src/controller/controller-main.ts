@@ -8,6 +8,7 @@ import { ServiceNotifier } from '../service/notify.ts';
 import { errorMessage, type StartFailure, startFailureOf } from '../service/start-error.ts';
 import { Controller, type ControllerSettings, type ControllerStarted } from './controller.ts';
 import { LISTEN_DEFAULT } from './listener.ts';
+import { readStunOptions, type StunOptions } from './stun/options.ts';
 
 export type ControllerOutcome =
   | { readonly kind: 'ended'; readonly signal: string }
@@ -28,6 +29,11 @@ export function readListen(text: string): ListenAddress | null {
 
 export function formatListen(address: ListenAddress): string {
   return showListen(address);
+}
+
+/** As `--stun` and `--stun-alternate` have it; `problem` says what is wrong with them. */
+export function readStun(listen: string | undefined, alternate: string | undefined): StunOptions {
+  return readStunOptions(listen, alternate);
 }
 
 /** Runs until a signal. `onReady` is called once nodes can join. */

@@ -38,6 +38,7 @@ import type { Settings, StoredState } from './state/model.ts';
 import { openStore } from './store/open.ts';
 import type { Store } from './store/store.ts';
 import { StoreError, type StoreErrorCode } from './store/store-error.ts';
+import { StunServer, type StunSettings } from './stun/stun-server.ts';
 
 export interface ControllerSettings {
   readonly dataDirectory: string;
@@ -52,6 +53,8 @@ export interface ControllerSettings {
   /** As `--network` says it; null = what there is, or the default. */
   readonly network: string | null;
   readonly metricsListen: ListenAddress | null;
+  /** Null or absent: STUN is not answered. */
+  readonly stun?: StunSettings | null;
   /** Null: leave it as it is. */
   readonly requireApproval: boolean | null;
   readonly version: string;
@@ -61,6 +64,8 @@ export interface ControllerStarted {
   readonly url: string;
   readonly listening: ListenAddress;
   readonly metrics: ListenAddress | null;
+  /** UDP ports at which STUN is answered. */
+  readonly stunPorts: readonly number[];
   readonly publicKey: string;
   readonly range: NetworkRange;
   /** Of a network in which there is nobody and no key yet. */
@@ -93,6 +98,7 @@ export class Controller {
   #server: ControlServer | null = null;
   #adminSocket: AdminSocket | null = null;
   #metricsListener: MetricsListener | null = null;
+  #stun: StunServer | null = null;
   #started: ControllerStarted | null = null;
 
   /** Rejects with an error that has `what`, `why` and `help` for a person, or with a bug; nothing is left open then. */
@@ -130,7 +136,12 @@ export class Controller {
   async stop(): Promise<void> {
     // The core first: what it says goes out before the server closes the connections.
     await this.#host?.stop();
-    await Promise.all([this.#server?.close('stopping'), this.#adminSocket?.close(), this.#metricsListener?.close()]);
+    await Promise.all([
+      this.#server?.close('stopping'),
+      this.#adminSocket?.close(),
+      this.#metricsListener?.close(),
+      this.#stun?.close(),
+    ]);
     await this.#store?.close().catch((error: unknown) => {
       this.#log.error('the database was not closed cleanly', { why: errorMessage(error) });
     });
@@ -138,7 +149,7 @@ export class Controller {
   }
 
   async #start(): Promise<void> {
-    const { dataDirectory, database, certificate, metricsListen } = this.#settings;
+    const { dataDirectory, database, certificate, metricsListen, stun = null } = this.#settings;
     const tls = certificate === null ? null : readCertificate(certificate, wallNow());
     makeDirectory(dataDirectory);
     const store = await openStore(database ?? dataDirectory);
@@ -149,8 +160,15 @@ export class Controller {
     this.#staticKey = staticKey;
     const joinKey = Buffer.from(staticKey.publicKey).toString('base64url');
 
+    // Before the core: every welcome says where it is.
+    this.#stun = stun === null ? null : await StunServer.open(stun, now);
     const core = this.#makeCore(stored);
-    const metrics = createMetrics({ core, server: () => this.#serverNumbers(), wallNow });
+    const metrics = createMetrics({
+      core,
+      server: () => this.#serverNumbers(),
+      stun: () => this.#stun?.counters() ?? {},
+      wallNow,
+    });
     this.#metrics = metrics;
     const host = this.#makeHost(core, store);
     this.#host = host;
@@ -184,10 +202,14 @@ export class Controller {
       url,
       listening,
       metrics: this.#metricsListener,
+      stunPorts: this.#stun?.ports ?? [],
       publicKey: Buffer.from(staticKey.publicKey).toString('base64'),
       range: { prefix4, prefix6 },
       joinLink,
     };
+    // No reason to fail: machines meet without it, over what else they know of their addresses and over relays.
+    const problem = this.#stun?.problem ?? null;
+    if (problem !== null) this.#log.error(problem.what, { why: problem.why, help: problem.help });
   }
 
   // — state —
@@ -217,6 +239,7 @@ export class Controller {
         random,
         sha256: (data) => new Uint8Array(createHash('sha256').update(data).digest()),
         software: `warren ${this.#settings.version}`.slice(0, 64),
+        stunPorts: this.#stun?.ports ?? [],
         limits: { pingIntervalMs: SERVER_LIMITS.pingIntervalMs, connectionsMax: SERVER_LIMITS.connectionsMax },
       },
       { now: now(), wall: wallNow() },

@@ -19,6 +19,8 @@ const OPTIONS = {
   'tls-key': { type: 'string' },
   network: { type: 'string' },
   'metrics-listen': { type: 'string' },
+  stun: { type: 'string' },
+  'stun-alternate': { type: 'string' },
   'require-approval': { type: 'boolean' },
   database: { type: 'string' },
   json: { type: 'boolean' },
@@ -45,8 +47,10 @@ Exit code: 0 when it ended as asked, 1 when it failed, 2 for wrong arguments.`,
     { form: '--network CIDR4,CIDR6', text: 'addresses of the mesh, at the first start' },
     { form: '--require-approval', text: 'new machines wait for: warren nodes approve' },
     { form: '--metrics-listen ADDR:PORT', text: 'Prometheus metrics (default: none)' },
+    { form: '--stun ADDR:PORT|off', text: 'answer STUN there (default :3478) and on the next port' },
+    { form: '--stun-alternate ADDR', text: 'a second address of this machine, for RFC 5780' },
     { form: '--database URL', text: 'postgres://… instead of a file in DIR' },
-    { form: '--json', text: 'print url, publicKey, network, joinLink as JSON when ready' },
+    { form: '--json', text: 'print url, publicKey, network, joinLink … as JSON when ready' },
     { form: '-h, --help', text: 'this help' },
   ],
   subcommands: [controllerShowCommand, controllerApprovalCommand, controllerBackupCommand, controllerRestoreCommand],
@@ -68,6 +72,8 @@ async function run(args: readonly string[], io: CliIo): Promise<number> {
     if (parsed !== null) return parsed;
     throw new UsageError(`--${option} wants ADDR:PORT, [ADDR6]:PORT or :PORT, not ${JSON.stringify(text)}`);
   };
+  const stun = process.readStun(values.stun, values['stun-alternate']);
+  if (stun.problem !== null) throw new UsageError(stun.problem);
   const settings = {
     dataDirectory: dataDirectory(values.data, io.env),
     database: values.database ?? databaseFromEnvironment(io.env),
@@ -76,6 +82,7 @@ async function run(args: readonly string[], io: CliIo): Promise<number> {
     certificate: certificateFiles(values['tls-cert'], values['tls-key']),
     network: values.network ?? null,
     metricsListen: address('metrics-listen'),
+    stun: stun.settings,
     requireApproval: values['require-approval'] ?? null,
     version: packageVersion(),
   };
@@ -85,7 +92,8 @@ async function run(args: readonly string[], io: CliIo): Promise<number> {
       const network = { prefix4: started.range.prefix4, prefix6: started.range.prefix6 };
       const listening = process.formatListen(started.listening);
       const metrics = started.metrics === null ? null : process.formatListen(started.metrics);
-      io.out(`${JSON.stringify({ url: at, listening, metrics, publicKey: started.publicKey, network, joinLink })}\n`);
+      const { publicKey, stunPorts } = started;
+      io.out(`${JSON.stringify({ url: at, listening, metrics, stunPorts, publicKey, network, joinLink })}\n`);
     } else if (joinLink === null) {
       const data = values.data === undefined ? '' : ` --data ${values.data}`;
       io.error(`the controller is at ${at}; a join link is made with: warren keys create${data}\n`);

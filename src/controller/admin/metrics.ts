@@ -13,6 +13,8 @@ export interface MetricsSource {
   readonly core: Pick<ControllerCore, 'state' | 'counters' | 'connectedCount'>;
   /** Numbers that only grow, by the name of what they count: of sockets, handshakes, requests. */
   readonly server: () => Readonly<Record<string, number>>;
+  /** The same of STUN. */
+  readonly stun: () => Readonly<Record<string, number>>;
   readonly wallNow: () => WallTime;
 }
 
@@ -130,7 +132,7 @@ function addNodes(registry: Registry, { core, wallNow }: MetricsSource): void {
   });
 }
 
-function addCounters(registry: Registry, { core, server }: MetricsSource): void {
+function addCounters(registry: Registry, { core, server, stun }: MetricsSource): void {
   const { counters } = core;
   for (const [key, name, help] of PLAIN) addCounter(registry, `warren_${name}`, help, () => counters[key]);
   for (const { name, help, label, of } of FAMILIES) {
@@ -140,6 +142,7 @@ function addCounters(registry: Registry, { core, server }: MetricsSource): void 
   }
   addCounterFamily(registry, 'warren_node_errors_total', 'Errors told to nodes', 'code', () => counters.errors);
   addCounterFamily(registry, 'warren_server_events_total', 'What happened on the listeners', 'event', server);
+  addCounterFamily(registry, 'warren_stun_events_total', 'What became of STUN datagrams', 'event', stun);
 }
 
 function addProcess(registry: Registry): void {

@@ -9,7 +9,8 @@ async function world(settings: ConstructorParameters<typeof AdminWorld>[0] = {})
   const made = new AdminWorld(settings);
   const server = { connectionsOpened: 3 };
   const wallNow = made.deps.wallNow;
-  const metrics = createMetrics({ core: made.core, server: () => server, wallNow });
+  const stun = { answered: 5 };
+  const metrics = createMetrics({ core: made.core, server: () => server, stun: () => stun, wallNow });
   const listener = await openMetricsListener({ host: '127.0.0.1', port: 0 }, metrics);
   onTestFinished(() => listener.close());
   const read = async (): Promise<Map<string, number>> => {
@@ -63,6 +64,7 @@ describe('metrics', () => {
     expect(now.get('warren_commit_seconds_bucket{le="0.002"}')).toBe(0);
     expect(now.get('warren_commit_seconds_bucket{le="0.005"}')).toBe(1);
     expect(now.get('warren_server_events_total{event="connectionsOpened"}')).toBe(5);
+    expect(now.get('warren_stun_events_total{event="answered"}')).toBe(5);
     expect(now.get('warren_api_requests_total{door="tcp",status="401"}')).toBe(1);
     expect(now.get('warren_netmap_sequence')).toBe(w.core.state.seq);
     expect(now.get('process_resident_memory_bytes')).toBeGreaterThan(1e6);
