@@ -7,6 +7,7 @@ import type { ClientRequest, IncomingMessage } from 'node:http';
 import { inflateRawSync } from 'node:zlib';
 import { type RawData, WebSocket } from 'ws';
 import { ascii } from '../base/bytes.ts';
+import type { IpAddress } from '../base/ip.ts';
 import { nodeProvider } from '../crypto/node.ts';
 import type { DhKey, PublicKey } from '../crypto/provider.ts';
 import type { CloseReason } from '../mesh/control-client.ts';
@@ -20,6 +21,7 @@ import {
   NODE_MESSAGE_BYTES_MAX,
   type NodeMessage,
 } from '../protocol/control.ts';
+import { canonicalAddress } from '../service/remote-address.ts';
 import { type LinkFailure, type LinkFailureCause, linkFailure, transportFailure } from './control-link-failure.ts';
 
 const PROLOGUE = ascii(CONTROL_PROLOGUE);
@@ -59,6 +61,7 @@ export class ControlLink {
   readonly #socket: WebSocket;
   readonly #channel: SecureChannel;
   #timer: NodeJS.Timeout;
+  #remoteAddress: IpAddress | null = null;
   #opened = false;
   #over = false;
   readonly #onWritten = (): void => this.#pump();
@@ -94,6 +97,11 @@ export class ControlLink {
     this.#listen(this.#socket);
   }
 
+  /** Of the controller, or of a proxy before it; null until there is a connection. */
+  get remoteAddress(): IpAddress | null {
+    return this.#remoteAddress;
+  }
+
   /** False when it was not taken: the link is over, or the controller has not read for long. */
   send(message: NodeMessage): boolean {
     const bytes = Buffer.from(JSON.stringify(message));
@@ -127,6 +135,9 @@ export class ControlLink {
   // — the socket —
 
   #listen(socket: WebSocket): void {
+    socket.on('upgrade', ({ socket: { remoteAddress } }) => {
+      this.#remoteAddress = canonicalAddress(remoteAddress);
+    });
     socket.on('open', () => this.#pump());
     socket.on('message', (data, isBinary) => this.#handleFrame(data, isBinary));
     socket.on('ping', () => this.#hear());

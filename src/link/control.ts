@@ -1,6 +1,7 @@
 // What a member of a network (a node, a relay) wants of its connection to the controller. mesh-control.ts is it over WebSocket
 // and Noise; tests say themselves what the controller says.
 
+import type { IpAddress } from '../base/ip.ts';
 import type { ControlOutputs, ControlStart } from '../mesh/control-client.ts';
 import type { ControlStatus } from '../mesh/control-status.ts';
 import type { PunchRequest } from '../protocol/control.ts';
@@ -13,6 +14,8 @@ export interface Control {
   stop(goodbye: 'down' | 'logout' | null): Promise<void>;
   setCandidates(candidates: readonly Candidate[], listenPort: number): void;
   setReach(reach: Reach | null): void;
+  /** Where the controller, or a proxy before it, was reached; null while there is no connection. */
+  controllerAddress(): IpAddress | null;
   networkChanged(): void;
   punch(request: PunchRequest): boolean;
   resync(): void;

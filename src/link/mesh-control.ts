@@ -4,6 +4,7 @@
 import { getRandomValues } from 'node:crypto';
 import { release } from 'node:os';
 import type { Instant, WallTime } from '../base/instant.ts';
+import type { IpAddress } from '../base/ip.ts';
 import { nodeProvider } from '../crypto/node.ts';
 import type { PublicKey } from '../crypto/provider.ts';
 import { type ConnectionKey, ControlClient, type ControlOutputs, type ControlStart } from '../mesh/control-client.ts';
@@ -62,6 +63,10 @@ export class MeshControl implements Control {
 
   setReach(reach: Reach | null): void {
     this.#act((now) => this.#client.setReach(reach, now));
+  }
+
+  controllerAddress(): IpAddress | null {
+    return this.#connection?.link.remoteAddress ?? null;
   }
 
   networkChanged(): void {

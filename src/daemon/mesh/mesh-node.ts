@@ -13,18 +13,20 @@ import type { Delta, Snapshot, Welcome } from '../../protocol/control.ts';
 import type { DaemonState, Problem } from '../../protocol/local-api.ts';
 import { isInRange, unfitRange } from '../../protocol/mesh-range.ts';
 import type { Network } from '../../protocol/netmap.ts';
+import { type Reach, sameReach } from '../../protocol/reach.ts';
 import type { Candidate, NodeId, PublicKeyText } from '../../protocol/values.ts';
 import type { Log } from '../log.ts';
 import type { ClockJump } from '../os/clock-watch.ts';
+import type { PortMapper } from '../portmap/port-mapper.ts';
 import { hostCandidates, reachability, sameCandidates } from './candidates.ts';
 import type { HostAddress, HostNetwork } from './host-network.ts';
 import { InterfaceSetup, type WantedConfiguration } from './interface-setup.ts';
 import { isWorthKeeping, returned } from './netmap-changes.ts';
-import { ObservedAddresses } from './observed-addresses.ts';
 import { ProblemError } from './problem-error.ts';
 import { CLOCK_OFF_MS, clockOff, connectionProblem, fromControl, ipv6Unavailable, networkUnfit } from './problems.ts';
 import { peersWithSession, RecentPeers } from './recent-peers.ts';
 import { type CreatePlane, type EngineParts, Tunnel } from './tunnel.ts';
+import { Whereabouts } from './whereabouts.ts';
 
 /** Changes of the network come in bursts; acted upon when they have been still for this long. */
 const SETTLE_MS = 50;
@@ -47,6 +49,8 @@ export interface MeshNodeOptions {
   readonly saved: SavedNetmap | null;
   /** Who had a session when the last node of this machine ended. */
   readonly recent: readonly NodeId[];
+  /** Absent: no gateway is asked to map a port. */
+  readonly createPortMapper?: () => PortMapper;
   readonly createPlane: CreatePlane;
   readonly engine: Omit<EngineParts, 'outputs'>;
   readonly openControl: OpenControl;
@@ -78,7 +82,7 @@ export interface MeshNodeEvents {
 export class MeshNode {
   readonly #options: MeshNodeOptions;
   readonly #control: Control;
-  readonly #observed = new ObservedAddresses();
+  readonly #whereabouts: Whereabouts;
   readonly #pongListeners = new Set<(pong: Pong) => void>();
   readonly #setup: InterfaceSetup;
   readonly #recent: RecentPeers;
@@ -93,6 +97,7 @@ export class MeshNode {
   #hasNetmap = false;
   #seenNetwork = '';
   #candidates: readonly Candidate[] = [];
+  #reach: Reach | null = null;
   #lockedOut = false;
   #toldStep = '';
   #closed = false;
@@ -110,6 +115,13 @@ export class MeshNode {
     });
     this.#unknownRecent = options.saved === null ? [...recent] : [];
     this.#recent = new RecentPeers(recent, () => this.#peersWithSession(), events.recentChanged);
+    this.#whereabouts = new Whereabouts({
+      random: options.engine.random,
+      now: () => this.now(),
+      sendStun: (to, datagram) => !this.#closed && this.mesh.sendStun(to, datagram),
+      portMapper: options.createPortMapper?.() ?? null,
+      onChange: () => this.#scheduleRead(),
+    });
     this.#tunnel = this.#openTunnel();
     this.#control = options.openControl({
       url: options.controllerUrl,
@@ -142,6 +154,7 @@ export class MeshNode {
     if (this.#closed) return;
     this.#control.start({ ...start, resume: saved?.position ?? null });
     this.#told('put the interface up', await up);
+    this.#whereabouts.listening(this.mesh.listenPort());
     this.#configure();
     this.#greetRecent();
   }
@@ -238,8 +251,9 @@ export class MeshNode {
     this.#setup.close();
     this.#recent.hold();
     const told = this.#control.stop(goodbye);
+    const unmapped = this.#whereabouts.close();
     this.#tunnel.close();
-    return told;
+    return Promise.all([told, unmapped]).then(() => undefined);
   }
 
   // — what the controller says —
@@ -249,6 +263,7 @@ export class MeshNode {
     // Whoever was shut out may be let in again; the netmap comes with the snapshot.
     this.#lockedOut = false;
     this.mesh.setSelf(message.self, message.network, this.now());
+    this.#whereabouts.setController(this.#options.controllerUrl, this.#control.controllerAddress(), message.stunPorts);
     this.#options.events.joined();
     this.#candidatesMayDiffer();
     this.#configure();
@@ -349,8 +364,9 @@ export class MeshNode {
             this.#recent.mayDiffer();
             events.changed();
           },
+          stun: (datagram, source) => this.#whereabouts.stun.handle(datagram, source),
           observed: (seen) => {
-            if (this.#observed.saw(seen)) this.#scheduleRead();
+            if (this.#whereabouts.saw(seen)) this.#scheduleRead();
           },
         },
         onLost: (how) => this.#tunnelLost(how),
@@ -513,7 +529,7 @@ export class MeshNode {
 
   #networkChanged(): void {
     if (this.#closed) return;
-    this.#observed.clear();
+    this.#whereabouts.networkChanged(this.mesh.listenPort());
     this.mesh.networkChanged(this.now());
     this.#control.networkChanged();
   }
@@ -531,11 +547,19 @@ export class MeshNode {
       port,
       prefixes: network === null ? [] : prefixesOf(network),
     });
-    const candidates = this.#observed.addTo(hosts);
+    const candidates = this.#whereabouts.candidates(hosts);
+    this.#setReach(this.#whereabouts.reach);
     if (sameCandidates(candidates, this.#candidates) && this.#candidates.length > 0) return;
     this.#candidates = candidates;
     this.mesh.setLocalCandidates(candidates, this.now());
     this.#control.setCandidates(candidates, port);
+    this.#options.events.changed();
+  }
+
+  #setReach(reach: Reach): void {
+    if (sameReach(reach, this.#reach)) return;
+    this.#reach = reach;
+    this.#control.setReach(reach);
     this.#options.events.changed();
   }
 }

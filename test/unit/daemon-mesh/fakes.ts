@@ -4,7 +4,6 @@
 import type { Instant, WallTime } from '../../../src/base/instant.ts';
 import type { IpAddress, IpPrefix } from '../../../src/base/ip.ts';
 import { nodeProvider } from '../../../src/crypto/node.ts';
-import type { Control, ControlSettings } from '../../../src/link/control.ts';
 import type { HostAddress, HostNetwork, HostRoute, NetworkOutcome } from '../../../src/daemon/mesh/host-network.ts';
 import { MeshHost } from '../../../src/daemon/mesh/mesh-host.ts';
 import type { NetmapSealing } from '../../../src/daemon/mesh/netmap-store.ts';
@@ -19,6 +18,7 @@ import {
   NO_PEER,
 } from '../../../src/dataplane/dataplane.ts';
 import { createReferencePlane } from '../../../src/dataplane/reference/plane.ts';
+import type { Control, ControlSettings } from '../../../src/link/control.ts';
 import type { ControlStart } from '../../../src/mesh/control-client.ts';
 import type { ControlProblem, ControlStatus, ControlStep } from '../../../src/mesh/control-status.ts';
 import type { SavedNetmap } from '../../../src/mesh/netmap.ts';
@@ -168,6 +168,7 @@ export class FakeNetwork implements HostNetwork {
 /** The controller's end and the client in between: a test says what comes. */
 export class FakeControl implements Control {
   readonly reaches: (Reach | null)[] = [];
+  reachedAt: IpAddress | null = null;
   readonly settings: ControlSettings;
   started: ControlStart | null = null;
   stopped: 'down' | 'logout' | 'silent' | null = null;
@@ -210,6 +211,10 @@ export class FakeControl implements Control {
   setCandidates(candidates: readonly Candidate[], listenPort: number): void {
     this.candidates = candidates;
     this.listenPort = listenPort;
+  }
+
+  controllerAddress(): IpAddress | null {
+    return this.reachedAt;
   }
 
   networkChanged(): void {
