@@ -7,7 +7,7 @@ import { delimiter, join } from 'node:path';
 
 /**
  * `binaries` or `files`: any one of them is enough. A `*` in a file's path stands for one directory name.
- * `essential`: without it nothing of the profile works.
+ * `essential`: without it nothing of the profile works. `service`: what the package would start although nobody here needs it.
  */
 const NEEDS = {
   compiler: { package: 'g++', binaries: ['c++', 'g++'], use: 'compile the addon', essential: true },
@@ -33,6 +33,12 @@ const NEEDS = {
     binaries: ['initdb'],
     files: ['/usr/lib/postgresql/*/bin/initdb'],
     use: "the controller's store on PostgreSQL",
+  },
+  coturn: {
+    package: 'coturn',
+    binaries: ['turnutils_natdiscovery'],
+    use: 'another STUN server and client to talk to',
+    service: 'coturn.service',
   },
   libcrypto: {
     package: { 12: 'libssl3', default: 'libssl3t64' },
@@ -61,11 +67,19 @@ const TEST = [
   'ps',
   'setpriv',
   'postgresql',
+  'coturn',
   'libcrypto',
   'clang',
   'clangRuntime',
 ];
 const BENCH = [...DEMO, 'wireguardGo', 'ps', 'setpriv'];
+
+/** Of packages that would open ports on the machine only because its tests were set up. */
+export function unwantedServices(packages) {
+  return Object.values(NEEDS)
+    .filter((need) => need.service !== undefined && packages.includes(need.package))
+    .map((need) => need.service);
+}
 
 /** Profile → names of needs. */
 export const PROFILES = { build: BUILD, demo: DEMO, test: TEST, bench: BENCH };

@@ -1,9 +1,9 @@
 // Step 1 of set-up: the system packages that a profile misses. As root on Debian they are installed; otherwise the
 // person gets the list, what each is for, and the one command that brings them.
 
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { inCi } from './files.mjs';
-import { missing, systemView } from './needs.mjs';
+import { missing, systemView, unwantedServices } from './needs.mjs';
 import { run } from './process.mjs';
 import { logFor, SetupError } from './report.mjs';
 
@@ -18,6 +18,9 @@ async function aptInstall(packages, log) {
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C.UTF-8' };
   // A stale list is no reason to stop: what is asked for may well be in it.
   await run('apt-get', ['update', '-q'], { env, log });
+  // Before they are there; whoever wants one later unmasks it.
+  const services = existsSync('/run/systemd/system') ? unwantedServices(packages) : [];
+  if (services.length > 0) await run('systemctl', ['mask', ...services], { env, log });
   const { code } = await run('apt-get', ['install', ...APT_OPTIONS, ...packages], { env, log });
   if (code === 0) return;
   // One name that this system does not have must not keep the others away.

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { agrees } from '../lib/dependencies.mjs';
 import { signature, walk } from '../lib/files.mjs';
-import { missing, PROFILES, systemView } from '../lib/needs.mjs';
+import { missing, PROFILES, systemView, unwantedServices } from '../lib/needs.mjs';
 import { takeLock } from '../lib/setup-lock.mjs';
 import { systemPackages } from '../lib/system-packages.mjs';
 import { scratch } from './scratch.mjs';
@@ -49,6 +49,12 @@ describe('what is missing', () => {
     );
   });
 
+  test('a package whose service would open a port on this machine names it, so that it is not started', () => {
+    expect(packages('test', machine()())).toContain('coturn');
+    expect(unwantedServices(packages('test', machine()()))).toEqual(['coturn.service']);
+    expect(unwantedServices(packages('build', machine()()))).toEqual([]);
+  });
+
   test('on Debian 13 and on other systems the names that differ', () => {
     expect(packages('test', machine({ debian: '13' })())).toEqual(
       expect.arrayContaining(['libclang-rt-dev', 'libssl3t64']),
@@ -72,7 +78,9 @@ describe('what is missing', () => {
 
   test('nothing on a machine that has all of it', () => {
     const names =
-      'g++ cmake make ip iperf3 ping wg wireguard-go nft tcpdump ethtool ps setpriv python3 initdb clang++'.split(' ');
+      'g++ cmake make ip iperf3 ping wg wireguard-go nft tcpdump ethtool ps setpriv python3 initdb clang++ turnutils_natdiscovery'.split(
+        ' ',
+      );
     const files = [
       ...names.map((name) => `bin/${name}`),
       'usr/lib/x86_64-linux-gnu/libcrypto.so.3',

@@ -3,17 +3,19 @@
 
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { createSocket } from 'node:dgram';
 import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { PublicKey } from '../../src/crypto/provider.ts';
+import { decodeStun, encodeRequest } from '../../src/path/stun/message.ts';
 import type { NodeView } from '../../src/protocol/admin-api.ts';
 import { administer, ControllerProcess, temporaryDirectory } from './lib/controller-process.ts';
 import { joining, Member } from './lib/member.ts';
 
-const ANY_PORT = ['--listen', '127.0.0.1:0'];
+const ANY_PORT = ['--listen', '127.0.0.1:0', '--stun', '127.0.0.1:0'];
 
 async function begin(...args: string[]) {
   const directory = join(temporaryDirectory(), 'data');
@@ -21,9 +23,22 @@ async function begin(...args: string[]) {
   return { directory, ...started, joining: joining(started.ready.joinLink) };
 }
 
+/** One request; the port that it came from with the answer. */
+async function askStun(port: number): Promise<{ asked: number; answer: Uint8Array }> {
+  const socket = createSocket('udp4');
+  onTestFinished(() => {
+    socket.close();
+  });
+  await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve));
+  return await new Promise((resolve) => {
+    socket.once('message', (answer) => resolve({ asked: socket.address().port, answer }));
+    socket.send(encodeRequest(new Uint8Array(randomBytes(12))), port, '127.0.0.1');
+  });
+}
+
 /** The same data on the same port. */
 async function again(directory: string, listening: string) {
-  return await ControllerProcess.ready(['--data', directory, '--listen', listening]);
+  return await ControllerProcess.ready(['--data', directory, '--listen', listening, '--stun', 'off']);
 }
 
 describe('a network', () => {
@@ -112,7 +127,7 @@ describe('a network', () => {
 
   test('by itself it listens on both families, and is called by an address that others may reach', async () => {
     const directory = join(temporaryDirectory(), 'data');
-    const { ready } = await ControllerProcess.ready(['--data', directory, '--listen', ':0']);
+    const { ready } = await ControllerProcess.ready(['--data', directory, '--listen', ':0', '--stun', ':0']);
     const link = joining(ready.joinLink);
     const port = ready.listening.split(':').at(-1);
     expect(ready.listening).toBe(`[::]:${port}`);
@@ -129,6 +144,41 @@ describe('a network', () => {
     expect(text).toMatch(/^warren_connections 1$/m);
     expect(text).toMatch(/^warren_server_events_total\{event="handshakesDone"\} 1$/m);
     expect((await fetch(`${ready.url}/metrics`)).status).toBe(404);
+  });
+});
+
+describe('STUN', () => {
+  test('is answered at the ports that machines are told, and counted', async () => {
+    const { ready, joining: link } = await begin('--metrics-listen', '127.0.0.1:0');
+    const alice = await new Member('alice').join(link);
+    expect(alice.welcome?.stunPorts).toEqual(ready.stunPorts);
+    expect(ready.stunPorts).toHaveLength(2);
+    for (const port of ready.stunPorts) {
+      const { answer, asked } = await askStun(port);
+      expect(decodeStun(answer)).toMatchObject({ kind: 'success', xorMapped: `127.0.0.1:${asked}` });
+    }
+    const text = await (await fetch(`http://${ready.metrics}/metrics`)).text();
+    expect(text).toMatch(/^warren_stun_events_total\{event="answered"\} 2$/m);
+  });
+
+  test('with --stun off is not, and machines are told so', async () => {
+    const { directory, process, joining: link } = await begin();
+    await process.stop();
+    const { ready } = await ControllerProcess.ready(['--data', directory, '--listen', '127.0.0.1:0', '--stun', 'off']);
+    expect(ready.stunPorts).toEqual([]);
+    expect((await new Member('alice').join({ ...link, url: ready.url })).welcome?.stunPorts).toEqual([]);
+  });
+
+  test('whose port is taken keeps no controller from starting, and says what to do', async () => {
+    const { ready } = await begin();
+    const at = `127.0.0.1:${ready.stunPorts[0]}`;
+    const second = await begin('--stun', at);
+    await new Member('alice').join(second.joining);
+    expect(second.ready.stunPorts).not.toContain(ready.stunPorts[0]);
+    await expect
+      .poll(() => second.process.error)
+      .toMatch(/^error STUN is not answered on .+ why=.+in use.+ help=.+--stun off/);
+    expect(second.process.error).toContain(at);
   });
 });
 
@@ -269,7 +319,15 @@ describe('a controller that cannot start says what, why and what to do', () => {
   });
 
   test('wrong usage is told as such', async () => {
-    for (const args of [['--listen', 'x'], ['--url', 'ftp://x'], ['--tls-cert', 'x'], ['extra'], ['--nothing']]) {
+    const wrong = [
+      ['--listen', 'x'],
+      ['--url', 'ftp://x'],
+      ['--tls-cert', 'x'],
+      ['--stun', 'x'],
+      ['extra'],
+      ['--nothing'],
+    ];
+    for (const args of wrong) {
       const exit = await new ControllerProcess(args).exited;
       expect(exit.code).toBe(2);
       expect(exit.error).toContain('see warren controller --help');

@@ -1,4 +1,5 @@
-// `--stun` and `--stun-alternate` as a person gives them, and what is wrong with them in their words.
+// `--stun` and `--stun-alternate` as a person gives them, and what is wrong with them in their words. Whether the machine has those
+// addresses is found out by binding them (bind.ts).
 
 import { familyOf, type IpAddress, parseAddress } from '../../base/ip.ts';
 import { parseListen } from '../../service/listen.ts';

@@ -16,6 +16,7 @@ export interface Ready {
   readonly url: string;
   readonly listening: string;
   readonly metrics: string | null;
+  readonly stunPorts: readonly number[];
   readonly publicKey: string;
   readonly network: { readonly prefix4: string; readonly prefix6: string };
   readonly joinLink: string | null;
