@@ -91,6 +91,11 @@ export class ControlStream {
     return this.#nodeOver && this.#controllerOver;
   }
 
+  /** It has fallen silent, and not both ends have found out. */
+  get isSilent(): boolean {
+    return this.#silent;
+  }
+
   /** Messages that were given to the controller's end and have not left it, and those of the netmap among them. */
   get queued(): number {
     return this.#queue.length;

@@ -11,7 +11,8 @@ import { type Place, placeOf, SITE_KINDS, type SiteKind } from '../nat/kinds.ts'
 import type { Carrier, Datagram, Machine, Site } from '../nat/sites.ts';
 import { Flows } from './flows.ts';
 import { Forwarding } from './forwarding.ts';
-import { PathNode } from './path-node.ts';
+import { HOSTILITIES, type Hostility, Liar, Outsider, tampering } from './hostile.ts';
+import { HONEST, type Lies, PathNode } from './path-node.ts';
 import { type PathWorld, SERVER_PLACE } from './path-world.ts';
 import { RelayHost } from './relay-host.ts';
 
@@ -38,11 +39,16 @@ export class Cast {
   /** Sites of nodes. */
   readonly sites: Site[] = [];
   readonly carriers: Carrier[] = [];
-  /** Those that talk. */
+  /** Those that talk; none of them is hostile. */
   readonly pairs: Pair[] = [];
+  readonly hostility: Hostility;
+  /** Datagrams that nodes have sent to boxes and addresses of nodes, and to relays to be passed on. */
+  readonly counts = { toNodes: 0, relayed: 0 };
+  #outsider: Outsider | null = null;
+  #liar: { readonly node: PathNode; readonly lies: Liar } | null = null;
   readonly #nodeOf = new Map<Machine, PathNode>();
   readonly #relayOf = new Map<Machine, RelayHost>();
-  #relayEndpoints = new Set<Endpoint>();
+  readonly #relayEndpoints = new Set<Endpoint>();
 
   constructor(world: PathWorld) {
     this.world = world;
@@ -53,6 +59,8 @@ export class Cast {
     this.#placeRelays();
     this.#placeNodes();
     this.#choosePairs();
+    this.hostility = world.prng.chance(0.6) ? 'none' : world.prng.pick(HOSTILITIES);
+    this.#addHostile();
     world.topology.taps.push((from, datagram) => this.#onWire(from, datagram));
   }
 
@@ -118,19 +126,22 @@ export class Cast {
   }
 
   #placeRelays(): void {
-    const { prng } = this.world;
-    const count = prng.nextInt(1, RELAYS_MAX);
+    const count = this.world.prng.nextInt(1, RELAYS_MAX);
+    for (let i = 1; i <= count; i++) this.#addRelay();
+  }
+
+  #addRelay(): RelayHost {
+    const name = `relay${this.relays.length + 1}`;
+    const machine = this.#server(name, this.world.prng.nextInt(2, 60));
     const events = {
-      arrived: (relay: RelayHost, datagram: Datagram, from: Machine) => this.forwarding.arrived(relay, datagram, from),
+      arrived: (at: RelayHost, datagram: Datagram, from: Machine) => this.forwarding.arrived(at, datagram, from),
     };
-    for (let i = 1; i <= count; i++) {
-      const machine = this.#server(`relay${i}`, prng.nextInt(2, 60));
-      const relay = new RelayHost(`relay${i}`, machine, events, this.world);
-      this.relays.push(relay);
-      this.#relayOf.set(machine, relay);
-      this.flows.addRelay(machine);
-    }
-    this.#relayEndpoints = new Set(this.relays.flatMap(({ endpoints }) => endpoints));
+    const relay = new RelayHost(name, machine, events, this.world);
+    this.relays.push(relay);
+    this.#relayOf.set(machine, relay);
+    this.flows.addRelay(machine);
+    for (const endpoint of relay.endpoints) this.#relayEndpoints.add(endpoint);
+    return relay;
   }
 
   #placeNodes(): void {
@@ -138,19 +149,37 @@ export class Cast {
     const count = prng.nextInt(2, NODES_MAX);
     const sites = prng.nextInt(2, Math.min(SITES_MAX, count));
     for (let i = 1; i <= sites; i++) this.#addSite(`site${i}`, prng.pick(SITE_KINDS));
+    // Every site has somebody.
+    for (let i = 0; i < count; i++) this.#addNode(this.sites[i] ?? prng.pick(this.sites), HONEST);
+  }
+
+  #addNode(site: Site, lies: Lies): PathNode {
+    const name = `node${this.nodes.length + 1}`;
+    const machine = this.world.topology.addMachine(name, site);
     const events = {
-      received: (node: PathNode, packet: Uint8Array, carrier: Machine | null) =>
-        this.flows.received(node, packet, carrier),
-      started: (node: PathNode) => this.wire.noteForgotten(node),
+      received: (at: PathNode, packet: Uint8Array, carrier: Machine | null) => this.flows.received(at, packet, carrier),
+      started: (at: PathNode) => this.wire.noteForgotten(at),
     };
-    for (let i = 1; i <= count; i++) {
-      // Every site has somebody.
-      const site = i <= sites ? (this.sites[i - 1] as Site) : prng.pick(this.sites);
-      const machine = this.world.topology.addMachine(`node${i}`, site);
-      const node = new PathNode({ name: `node${i}`, machine, servers: () => this.stunServers }, events, this.world);
-      this.nodes.push(node);
-      this.#nodeOf.set(machine, node);
-    }
+    const node = new PathNode({ name, machine, servers: () => this.stunServers, lies }, events, this.world);
+    this.nodes.push(node);
+    this.#nodeOf.set(machine, node);
+    return node;
+  }
+
+  #addHostile(): void {
+    const { prng } = this.world;
+    if (this.hostility === 'outsider') this.#outsider = new Outsider(this, this.#server('outsider', 20));
+    if (this.hostility === 'relay') this.#addRelay().tampers = tampering(prng.fork());
+    if (this.hostility !== 'member') return;
+    const lies = new Liar(this.world);
+    lies.victims = [...this.nodes];
+    this.#liar = { node: this.#addNode(prng.pick(this.sites), lies), lies };
+  }
+
+  /** Once more, if there is somebody who means harm. */
+  harm(): void {
+    this.#outsider?.act();
+    if (this.#liar !== null) this.#liar.lies.act(this.#liar.node);
   }
 
   #addSite(name: string, kind: SiteKind): void {
@@ -190,11 +219,17 @@ export class Cast {
     if (node !== undefined) {
       if (isRelayed && !this.#relayEndpoints.has(destination))
         this.world.violated(`${node.name} sent a relayed datagram to ${destination}, where no relay is`);
+      if (isRelayed) this.counts.relayed++;
+      else if (!this.#isServer(destination)) this.counts.toNodes++;
       this.wire.checkWire(node, { bytes: isRelayed ? bytes.subarray(RELAY_HEADER_BYTES) : bytes });
       return;
     }
     const relay = this.#relayOf.get(from);
     if (relay !== undefined && isRelayed) this.forwarding.forwarded(relay, bytes, destination);
+  }
+
+  #isServer(endpoint: Endpoint): boolean {
+    return this.#relayEndpoints.has(endpoint) || this.stunServers.includes(endpoint);
   }
 
   get violations(): readonly string[] {
@@ -203,6 +238,6 @@ export class Cast {
 
   describe(): string {
     const where = this.nodes.map(({ name, machine }) => `${name} at ${machine.site.name}`).join(', ');
-    return `${where}; ${this.relays.length} relays`;
+    return `${where}; ${this.relays.length} relays; hostile: ${this.hostility}`;
   }
 }

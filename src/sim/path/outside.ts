@@ -17,3 +17,13 @@ export function permitted(a: Machine, b: Machine): Verdict {
   const sharedBoxes = a.site.carrier !== null && a.site.carrier === b.site.carrier ? 1 : 0;
   return permits(a.site.place, b.site.place, { sameNetwork: a.site === b.site, sharedBoxes });
 }
+
+/** There and back by the slowest relay. */
+export function roundTripMs(a: Machine, b: Machine, relays: readonly Machine[]): number {
+  const relayMs = Math.max(0, ...relays.map(({ site }) => site.link.latencyMs));
+  return 2 * (wayOutMs(a) + 2 * relayMs + wayOutMs(b)) + 2;
+}
+
+function wayOutMs({ site }: Machine): number {
+  return site.link.latencyMs + (site.carrier?.link.latencyMs ?? 0);
+}

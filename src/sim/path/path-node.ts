@@ -104,6 +104,11 @@ export class PathNode implements Member {
     return this.running?.client.status().state === 'connected';
   }
 
+  /** Connected, and not by a connection that is dead without its knowing. */
+  get isReachable(): boolean {
+    return this.isConnected && this.running?.stream?.isSilent === false;
+  }
+
   address(family: 4 | 6): IpAddress | null {
     const self = this.mesh?.netmap.self ?? null;
     return self === null ? null : family === 4 ? self.address4 : self.address6;

@@ -27,6 +27,8 @@ export interface PathRunResult {
   /** Pairs that ended up on a direct path, and on a relayed one. */
   readonly directPairs: number;
   readonly relayedPairs: number;
+  /** The longest that nothing came after a path had died under traffic; ms. */
+  readonly longestSilenceMs: number;
   readonly reached: Readonly<Reached>;
 }
 
@@ -45,10 +47,12 @@ export function simulatePaths(options: PathRunOptions): PathRunResult {
     const end = world.now + options.minutes * 60_000;
     while (world.now < end && cast.violations.length === 0) {
       chaos.act();
+      cast.harm();
       world.run(world.prng.nextInt(1, ACT_MS));
     }
     chaos.heal();
-    if (trials.gather()) trials.run();
+    trials.communicate();
+    if (cast.violations.length === 0 && trials.gather()) trials.run();
   }
   for (const member of cast.members) member.finish();
   world.controller.count();
@@ -64,6 +68,7 @@ export function simulatePaths(options: PathRunOptions): PathRunResult {
     controlMessages: world.counts.controlMessages,
     directPairs: trials.counts.direct,
     relayedPairs: trials.counts.relayed,
+    longestSilenceMs: trials.counts.longestSilenceMs,
     reached: world.reached,
   };
 }

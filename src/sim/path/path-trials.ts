@@ -1,71 +1,111 @@
-// What has to hold once everything is well again: everybody is there, every pair with traffic communicates, directly if and only if
-// its places permit it. Then two trials under steady traffic: a path dies and packets flow again in time; a path is promoted and
-// nothing is lost. At last silence.
+// What has to hold once everything is well again. Every pair with traffic communicates, by a relay if need be, also while
+// nobody can reach the controller; then directly, if and only if its places permit it. Then trials under steady traffic: a path dies
+// and packets flow again in time; a path is promoted and nothing is lost. At last silence.
 
 import type { Cast, Pair } from './cast.ts';
-import { permitted } from './outside.ts';
+import type { Flow } from './flows.ts';
+import { permitted, roundTripMs } from './outside.ts';
 import type { PathChaos } from './path-chaos.ts';
+import type { PathNode } from './path-node.ts';
 import type { PathWorld } from './path-world.ts';
 
 /** Until all are connected and know each other; the longest is a connection that died in silence (three pings). */
 const GATHER_MS = 90_000;
 /** Until packets flow both ways between all that talk. */
-const CONVERGE_MS = 45_000;
+const COMMUNICATE_MS = 20_000;
 /** Until a direct path has been found where one is permitted. */
-const DIRECT_MS = 75_000;
+const DIRECT_MS = 70_000;
 const LOOK_MS = 500;
+
+/** Of a steady flow. */
+const INTERVAL_MS = 50;
+/** A path that dies under traffic: what flows before, and until when it has to flow again. */
+const BEFORE_MS = 1_000;
+const FLOWS_AGAIN_MS = 2_500;
+/** The trial goes on for as long after that, so that a second silence would be seen. */
+const AFTER_MS = 1_500;
+/** A session begins, is used over the relay, and promoted. */
+const PROMOTION_MS = 4_000;
+
+/** Peers without data send a keepalive, are probed no more, and then nothing happens. */
+const QUIET_AFTER_MS = 45_000;
+const QUIET_FOR_MS = 60_000;
 
 export class PathTrials {
   readonly #cast: Cast;
   readonly #world: PathWorld;
-  readonly counts = { direct: 0, relayed: 0 };
+  readonly #chaos: PathChaos;
+  readonly counts = { direct: 0, relayed: 0, deaths: 0, promotions: 0, longestSilenceMs: 0 };
 
-  constructor(cast: Cast, _chaos: PathChaos) {
+  constructor(cast: Cast, chaos: PathChaos) {
     this.#cast = cast;
     this.#world = cast.world;
+    this.#chaos = chaos;
   }
 
   /** Whether everybody is connected and has the netmap of all. */
   gather(): boolean {
     const { members } = this.#cast;
-    const present = (): boolean =>
-      members.every((member) => member.isConnected && (this.#sizeOf(member) ?? 0) + 1 === members.length);
+    const here = (member: Cast['members'][number]): boolean =>
+      member.isReachable && (sizeOf(member) ?? 0) + 1 === members.length;
     for (let waited = 0; waited < GATHER_MS; waited += LOOK_MS) {
-      if (present()) return true;
-      this.#world.run(LOOK_MS);
+      if (members.every(here)) return true;
+      this.#run(LOOK_MS);
     }
-    const missing = members.filter((member) => !member.isConnected).map(({ name }) => name);
-    this.#world.violated(
-      `after ${GATHER_MS / 1000} s not everybody is there: ${missing.join(', ') || 'a netmap lacks some'}`,
-    );
+    const missing = members.filter((member) => !here(member)).map(({ name }) => name);
+    this.#world.violated(`after ${GATHER_MS / 1000} s not everybody is there: ${missing.join(', ')}`);
     return false;
   }
 
-  #sizeOf(member: Cast['members'][number]): number | undefined {
-    return 'mesh' in member ? member.mesh?.netmap.size : member.running?.engine.netmap.size;
+  /** With those that mean harm at it. */
+  #run(ms: number): void {
+    this.#cast.harm();
+    this.#world.run(ms);
+  }
+
+  get #failed(): boolean {
+    return this.#cast.violations.length > 0;
   }
 
   run(): void {
-    this.#converge();
+    const trials = [() => this.#direct(), () => this.#pathDies(), () => this.#promotion(), () => this.#quiet()];
+    for (const trial of trials) if (!this.#failed) trial();
   }
 
-  // — convergence —
+  // — who reaches whom, and how —
 
-  #converge(): void {
-    const { flows, pairs } = this.#cast;
+  /** Right after healing; some may not be able to reach the controller yet. */
+  communicate(): void {
+    const { flows, pairs, hostility } = this.#cast;
+    if (hostility === 'relay') return;
     flows.forgetWays();
     const talks = ([a, b]: Pair): boolean => flows.way(a, b) !== null && flows.way(b, a) !== null;
-    const reachable = pairs.filter(([a, b]) => permitted(a.machine, b.machine).path === 'direct');
-    for (const pair of this.#until(reachable, talks, CONVERGE_MS)) {
-      this.#world.violated(
-        `${pair[0].name} and ${pair[1].name} do not communicate ${CONVERGE_MS / 1000} s after healing`,
-      );
-    }
-    const direct = ([a, b]: Pair): boolean => flows.way(a, b) === 'direct' && flows.way(b, a) === 'direct';
-    for (const [a, b] of this.#until(reachable, direct, DIRECT_MS)) {
+    for (const [a, b] of this.#until(pairs, talks, COMMUNICATE_MS))
+      this.#world.violated(`${a.name} and ${b.name} do not communicate ${COMMUNICATE_MS / 1000} s after healing`);
+  }
+
+  #direct(): void {
+    const { flows, pairs } = this.#cast;
+    flows.forgetWays();
+    const able = pairs.filter(([a, b]) => permitted(a.machine, b.machine).path === 'direct');
+    for (const [a, b] of this.#until(able, (pair) => this.#isDirect(pair), DIRECT_MS)) {
       this.#world.violated(`${a.name} and ${b.name} have no direct path, which their places permit`);
     }
-    this.counts.direct = reachable.length;
+    for (const pair of pairs) {
+      const verdict = permitted(pair[0].machine, pair[1].machine);
+      const impossible = verdict.path === 'relay' && verdict.prediction === null;
+      if (impossible && (flows.way(...pair) === 'direct' || flows.way(pair[1], pair[0]) === 'direct'))
+        this.#world.violated(
+          `${pair[0].name} and ${pair[1].name} have a direct path, which their places do not permit`,
+        );
+      if (this.#isDirect(pair)) this.counts.direct++;
+      else this.counts.relayed++;
+    }
+  }
+
+  #isDirect([a, b]: Pair): boolean {
+    const { flows } = this.#cast;
+    return flows.way(a, b) === 'direct' && flows.way(b, a) === 'direct';
   }
 
   /** Lets those pairs send for whom `done` does not hold; gives those for whom it does not in time. */
@@ -76,9 +116,95 @@ export class PathTrials {
         this.#cast.flows.send(a, b);
         this.#cast.flows.send(b, a);
       }
-      this.#world.run(LOOK_MS);
+      this.#run(LOOK_MS);
       waiting = waiting.filter((pair) => !done(pair));
     }
     return waiting;
   }
+
+  // — under steady traffic —
+
+  #steady([a, b]: Pair): readonly [Flow, Flow] {
+    const { flows } = this.#cast;
+    return [flows.start(a, b, INTERVAL_MS), flows.start(b, a, INTERVAL_MS)];
+  }
+
+  /** The path that is used dies in one direction or both. */
+  #pathDies(): void {
+    const { prng } = this.#world;
+    const direct = this.#cast.pairs.filter((pair) => this.#isDirect(pair));
+    if (direct.length === 0 || this.#cast.hostility === 'relay') return;
+    const [a, b] = prng.pick(direct);
+    const both = prng.chance(0.5);
+    const steady = this.#steady([a, b]);
+    this.#run(BEFORE_MS);
+    this.#world.tell(
+      `the direct way from ${a.name} to ${b.name} dies under traffic, ${both ? 'both ways' : 'one way'}`,
+    );
+    const diesFor = FLOWS_AGAIN_MS + AFTER_MS;
+    this.#chaos.cut(a.machine, b.machine, diesFor);
+    if (both) this.#chaos.cut(b.machine, a.machine, diesFor);
+    for (const flow of steady) flow.longestSilenceMs = 0;
+    this.#run(diesFor);
+    for (const flow of steady) {
+      this.#cast.flows.stop(flow);
+      const silenceMs = Math.max(flow.longestSilenceMs, this.#world.now - flow.lastArrivalAt);
+      this.counts.longestSilenceMs = Math.max(this.counts.longestSilenceMs, silenceMs);
+      if (silenceMs <= FLOWS_AGAIN_MS) continue;
+      this.#world.violated(
+        `${flow.from.name} > ${flow.to.name}: nothing for ${silenceMs.toFixed(0)} ms after the path died under traffic`,
+      );
+    }
+    this.counts.deaths++;
+    this.#chaos.mend();
+  }
+
+  /** A session begins anew under traffic; nothing of it is lost, and nothing overtakes by more than a round trip. */
+  #promotion(): void {
+    const { pairs, hostility, flows } = this.#cast;
+    if (pairs.length === 0 || hostility === 'relay') return;
+    const pair = this.#world.prng.pick(pairs);
+    for (const [one, other] of [pair, [pair[1], pair[0]] as const]) forget(one, other, this.#world);
+    this.#run(LOOK_MS);
+    this.#world.tell(`${pair[0].name} and ${pair[1].name} begin anew under traffic`);
+    const steady = this.#steady(pair);
+    this.#run(PROMOTION_MS);
+    for (const flow of steady) flows.stop(flow);
+    const limitMs = roundTripMs(
+      pair[0].machine,
+      pair[1].machine,
+      this.#cast.relays.map(({ machine }) => machine),
+    );
+    this.#run(limitMs + LOOK_MS);
+    for (const { from, to, lost, overtakenMs } of steady) {
+      const what = `${from.name} > ${to.name}, from the first packet on`;
+      if (lost > 0) this.#world.violated(`${what}: ${lost} were lost`);
+      if (overtakenMs > limitMs)
+        this.#world.violated(`${what}: one came ${overtakenMs.toFixed(0)} ms after one that was sent later`);
+    }
+    this.counts.promotions++;
+  }
+
+  // — silence —
+
+  /** Between nodes nothing is sent, directly or by relay; what they tell relays and servers of themselves is no matter of peers. */
+  #quiet(): void {
+    if (this.#cast.hostility !== 'none') return;
+    this.#run(QUIET_AFTER_MS);
+    const { toNodes, relayed } = this.#cast.counts;
+    this.#run(QUIET_FOR_MS);
+    if (this.#cast.counts.toNodes !== toNodes) this.#world.violated('idle nodes sent to one another');
+    if (this.#cast.counts.relayed !== relayed) this.#world.violated('idle nodes sent to one another by relay');
+  }
+}
+
+function sizeOf(member: Cast['members'][number]): number | undefined {
+  return 'mesh' in member ? member.mesh?.netmap.size : member.running?.engine.netmap.size;
+}
+
+/** Ends the session on one side. */
+function forget(node: PathNode, other: PathNode, world: PathWorld): void {
+  if (other.id === null) return;
+  node.mesh?.flushPeer(other.id, world.now);
+  node.settle();
 }

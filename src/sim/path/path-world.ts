@@ -41,6 +41,7 @@ export interface Member extends NodeEnd {
   readonly machine: Machine;
   /** The controller cannot be reached from there until then. */
   controllerCutUntil: number;
+  readonly isReachable: boolean;
   /** No connection came of it. */
   unreachable(number: number): void;
 }

@@ -69,6 +69,10 @@ export class RelayHost implements Member {
     return this.running?.client.status().state === 'connected';
   }
 
+  get isReachable(): boolean {
+    return this.isConnected && this.running?.stream?.isSilent === false;
+  }
+
   get endpoints(): Endpoint[] {
     const { addresses } = this.machine;
     return [addresses[4], addresses[6]]
