@@ -5,6 +5,7 @@ export const PATH_CAUSES = [
   'works', // it answers; another is better
   'noCandidate', // the peer has told no address of this kind or family
   'noFamily', // this machine has no address of the family
+  'elsewhere', // a private address of another network than ours
   'mappingVaries', // both NATs map by destination: neither can say where it is reached
   'filtered', // probes go out and none of the peer's comes in: a firewall or NAT drops them
   'udpBlocked', // no UDP leaves this machine's network, or the peer's

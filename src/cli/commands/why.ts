@@ -47,6 +47,7 @@ export const CAUSE_TEXT: Record<PathCause, string> = {
   works: 'works',
   noCandidate: 'the peer tells no such address',
   noFamily: 'this machine has no address of that family',
+  elsewhere: 'a private address of another network',
   mappingVaries: 'both NATs give another port for each destination',
   filtered: 'a firewall or NAT drops what comes in',
   udpBlocked: 'UDP does not leave this network, or the peer’s',
