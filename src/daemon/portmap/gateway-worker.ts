@@ -120,15 +120,14 @@ export class GatewayWorker {
   #arm(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-    const now = this.#options.now();
-    if (this.#mapping.isEnded(now)) {
+    const { deadline, isEnded } = this.#mapping;
+    if (isEnded) {
       this.close();
       return;
     }
-    const { deadline } = this.#mapping;
     if (!Number.isFinite(deadline)) return;
     // Rounded up: a timer that fires early would find nothing to do.
-    const wait = Math.min(TIMER_MAX_MS, Math.max(0, Math.ceil(deadline - now)));
+    const wait = Math.min(TIMER_MAX_MS, Math.max(0, Math.ceil(deadline - this.#options.now())));
     this.#timer = setTimeout(() => this.#with((at) => this.#mapping.handleDeadline(at)), wait);
     this.#timer.unref();
   }

@@ -53,6 +53,7 @@ export class GatewayMapping {
   #failures = 0;
   #wasMapped = false;
   #endBy: Instant | null = null;
+  #ended = false;
   /** Datagrams that were no answer to anything. */
   ignored = 0;
 
@@ -67,6 +68,7 @@ export class GatewayMapping {
   }
 
   get deadline(): Instant {
+    if (this.#ended) return NEVER;
     let next = this.#endBy ?? earliest(this.#beginAt, this.#renewAt);
     for (const client of this.#clients) next = earliest(next, client.deadline);
     const waits = this.#headStartUntil !== null && this.#clients.some(({ phase }) => phase === 'found');
@@ -89,8 +91,8 @@ export class GatewayMapping {
   }
 
   /** After `end`: nothing is left to do. */
-  isEnded(now: Instant): boolean {
-    return this.#endBy !== null && (now >= this.#endBy || this.#clients.every(({ phase }) => phase !== 'deleting'));
+  get isEnded(): boolean {
+    return this.#ended;
   }
 
   /** The first beginning, and whenever the network changed: what is mapped is asked for again, what failed is tried again. */
@@ -109,6 +111,7 @@ export class GatewayMapping {
     if (this.#endBy !== null) return;
     this.#endBy = after(now, END_WITHIN_MS);
     for (const client of this.#clients) client.end(now);
+    this.#settle(now);
   }
 
   /** A datagram from the gateway's SERVER_PORT. Borrowed. */
@@ -155,8 +158,12 @@ export class GatewayMapping {
   }
 
   handleDeadline(now: Instant): void {
+    if (this.#ended) return;
     for (const client of this.#clients) if (now >= client.deadline) client.handleDeadline(now);
-    if (this.#endBy !== null) return;
+    if (this.#endBy !== null) {
+      this.#settle(now);
+      return;
+    }
     if (now >= this.#beginAt) this.#begin(now);
     if (now >= this.#renewAt) {
       this.#renewAt = NEVER;
@@ -232,7 +239,10 @@ export class GatewayMapping {
 
   /** Who may map, who may rest, and when to try again. */
   #settle(now: Instant): void {
-    if (this.#endBy !== null) return;
+    if (this.#endBy !== null) {
+      this.#ended = now >= this.#endBy || this.#clients.every(({ phase }) => phase !== 'deleting');
+      return;
+    }
     if (this.#isMapped) {
       this.#wasMapped = true;
       this.#failures = 0;
