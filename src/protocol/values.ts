@@ -14,6 +14,7 @@ import {
   parsePrefix,
 } from '../base/ip.ts';
 import { printable } from '../base/printable.ts';
+import { isRelayed } from '../base/relayed.ts';
 
 /** A node's number in its network: given once, never again. */
 export type NodeId = Brand<number, 'NodeId'>;
@@ -86,7 +87,10 @@ export const sequenceSchema = z.int().min(0);
 export const CANDIDATE_KINDS = ['host', 'observed', 'reflexive', 'mapped'] as const;
 export type CandidateKind = (typeof CANDIDATE_KINDS)[number];
 
-export const candidateSchema = z.object({ kind: z.enum(CANDIDATE_KINDS), endpoint: endpointSchema });
+/** A relayed endpoint means something in one data plane alone: nobody has one to tell. */
+const candidateEndpointSchema = endpointSchema.refine((endpoint) => !isRelayed(endpoint), { error: 'a relayed one' });
+
+export const candidateSchema = z.object({ kind: z.enum(CANDIDATE_KINDS), endpoint: candidateEndpointSchema });
 export type Candidate = z.output<typeof candidateSchema>;
 export const candidatesSchema = z.array(candidateSchema).max(CANDIDATES_MAX);
 
