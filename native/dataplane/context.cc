@@ -11,7 +11,7 @@ Context::Context(Sink& sink_, std::unique_ptr<Aead> aead_, std::unique_ptr<Coale
     : sink(sink_),
       aead(std::move(aead_)),
       coalescer(std::move(coalescer_)),
-      arena(std::make_unique_for_overwrite<uint8_t[]>(kSendArenaBytes)),
+      arena(std::make_unique_for_overwrite<uint8_t[]>(kSendArenaBytes + kHeaderSlack)),
       flush_arena(std::make_unique_for_overwrite<uint8_t[]>(kFlushArenaBytes)) {
   seal_jobs.resize(kRunMessagesMax);
 }

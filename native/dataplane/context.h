@@ -29,6 +29,8 @@ class Sink {
   virtual SendReport send(std::span<SendRun> runs) noexcept = 0;
   /** Waits a little for room in the send buffer; false when it does not pay to try again. Called without any lock. */
   virtual bool wait_for_room() noexcept = 0;
+  /** False: what is sent next in that family has DF set and ignores the path's known MTU. False is returned when it cannot be had. */
+  virtual bool set_fragmenting(sa_family_t family, bool allowed) noexcept = 0;
   /** One write to the TUN, the virtio header in front if it wants one. False when the kernel refused it. */
   virtual bool write(std::span<const iovec> pieces) noexcept = 0;
   /** Whether `write` wants a virtio header in front. */
@@ -44,6 +46,15 @@ struct OpenRun {
   /** Of the last message, which may be shorter and then ends the run. */
   uint32_t last_length = 0;
   uint8_t ecn = 0;
+  /** Room in front of each message: kRelayHeader, or 0. */
+  uint8_t header = 0;
+
+  uint32_t stride() const noexcept { return header + message_length; }
+  /** All messages and what stands in front of them. */
+  size_t bytes() const noexcept { return size_t{stride()} * (count - 1) + header + last_length; }
+  /** Offset of message `i` from `begin`. */
+  size_t message_at(uint32_t i) const noexcept { return size_t{i} * stride() + header; }
+  uint32_t length_of(uint32_t i) const noexcept { return i + 1 == count ? last_length : message_length; }
 };
 
 /** Whom a sealed run was for, to report its outcome. */
@@ -52,11 +63,26 @@ struct RunOwner {
   uint32_t generation = 0;
 };
 
-/** A packet to open: where it came from stands in the run that it is part of. */
+/** A packet to open: how it came stands in the run that it is part of. */
 struct OpenItem {
   uint8_t* message = nullptr;
   uint32_t length = 0;
   uint32_t run = 0;
+  /** The run's, or one of `Context::relayed_sources`. */
+  const SocketAddress* source = nullptr;
+};
+
+/** Relayed datagrams to one user, collected into one send. */
+struct ForwardRun {
+  uint32_t user = 0;
+  uint32_t peer = kNoPeer;
+  uint32_t generation = 0;
+  uint32_t first_part = 0;
+  uint32_t part_count = 0;
+  uint32_t datagrams = 0;
+  uint32_t datagram_length = 0;
+  /** The last one was shorter: nothing may follow it. */
+  bool ended = false;
 };
 
 struct Context {
@@ -95,6 +121,16 @@ struct Context {
   uint32_t open_count = 0;
   std::array<OpenJob, kOpenJobsMax> open_jobs;
   std::array<OpenItem, kOpenJobsMax> open_items;
+  /** Sources of items that came by a relay, until they are opened. */
+  uint32_t relayed_source_count = 0;
+  std::array<SocketAddress, kOpenJobsMax> relayed_sources;
+
+  // — forwarding; the bytes are those that were received —
+  uint32_t forward_count = 0;
+  uint32_t forward_part_count = 0;
+  std::array<ForwardRun, kForwardRunsMax> forwards;
+  std::array<SendRun, kForwardRunsMax> forward_runs;
+  std::array<iovec, kForwardPartsMax> forward_parts;
 };
 
 }  // namespace warren

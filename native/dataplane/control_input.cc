@@ -39,12 +39,12 @@ uint32_t Plane::index_owner(uint32_t value) const noexcept {
 void Plane::inbound_control(Context& ctx, const ReceivedRun& run, DescriptorKind kind, uint32_t peer,
                             std::span<const uint8_t> message) noexcept {
   if (!control_.allow(run.source, ctx.now)) return ctx.counters.add(Drop::inRateLimited);
-  to_slab(ctx, run, kind, peer, message);
+  to_slab(ctx, run, run.source, kind, peer, message);
 }
 
-void Plane::to_slab(Context& ctx, const ReceivedRun& run, DescriptorKind kind, uint32_t peer,
-                    std::span<const uint8_t> bytes) noexcept {
-  const Arrival from{run.source, run.local, ctx.now};
+void Plane::to_slab(Context& ctx, const ReceivedRun& run, const SocketAddress& source, DescriptorKind kind,
+                    uint32_t peer, std::span<const uint8_t> bytes) noexcept {
+  const Arrival from{source, run.local, ctx.now};
   if (!control_.push(kind, peer, bytes, from)) ctx.counters.add(Drop::inControlFull);
 }
 

@@ -6,6 +6,8 @@
 #include <bit>
 #include <cstring>
 
+#include "dataplane/relayed.h"
+
 namespace warren {
 
 namespace {
@@ -42,6 +44,7 @@ bool ControlQueue::allow(const SocketAddress& source, double now) noexcept {
   // Strict while an eighth of the slab is in use: a few loud sources must not keep it full for everyone (checklist 38).
   const bool loaded = (slot_count_ - free_.size()) * 8 >= slot_count_;
   const SourceLimiter::Rate& rate = loaded ? SourceLimiter::kLoaded : SourceLimiter::kCalm;
+  if (const uint32_t relay = relay_of(source)) return limiter_.allow_relayed(relay, relay_slot_of(source), now, rate);
   return source.family() == AF_INET6 ? limiter_.allow6(bytes.data(), now, rate)
                                      : limiter_.allow4(bytes.data(), now, rate);
 }
@@ -97,6 +100,16 @@ void ControlQueue::raise_roamed(uint32_t peer, const SocketAddress& to) noexcept
   const std::lock_guard lock(mutex_);
   peers_.at(peer).news.roamed_to = to;
   mark(peer, pending::kRoamed);
+}
+
+ControlQueue::Raised ControlQueue::raise_roamed_if(uint32_t peer, const SocketAddress& to, bool due) noexcept {
+  const std::lock_guard lock(mutex_);
+  PeerNews& news = peers_.at(peer).news;
+  const bool waits = (news.pending & pending::kRoamed) != 0;
+  if (!waits && !due) return Raised::no;
+  news.roamed_to = to;
+  mark(peer, pending::kRoamed);
+  return waits ? Raised::waiting : Raised::anew;
 }
 
 void ControlQueue::raise_rekey(uint32_t peer, RekeyReason reason) noexcept {

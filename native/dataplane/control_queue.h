@@ -48,7 +48,11 @@ class ControlQueue {
   /** A set of events without details. */
   void raise(uint32_t peer, uint8_t events) noexcept;
   void raise_confirmed(uint32_t peer, uint32_t local_index) noexcept;
+  /** The peer's lock is held. */
   void raise_roamed(uint32_t peer, const SocketAddress& to) noexcept;
+  enum class Raised : uint8_t { no, anew, waiting };
+  /** As above, but if there is none yet that waits for `poll`, only when it is due. */
+  Raised raise_roamed_if(uint32_t peer, const SocketAddress& to, bool due) noexcept;
   void raise_rekey(uint32_t peer, RekeyReason reason) noexcept;
   void raise_send_failed(uint32_t peer, int error) noexcept;
   void raise_link(LinkChange change, uint32_t value) noexcept;

@@ -6,8 +6,10 @@
 #include <utility>
 
 #include "dataplane/plane.h"
+#include "dataplane/relayed.h"
 #include "packet/headers.h"
 #include "packet/message.h"
+#include "packet/path_mtu.h"
 
 namespace warren {
 
@@ -15,25 +17,57 @@ namespace {
 
 constexpr uint8_t kEcnCongestion = 0x03;
 
+/** Plaintext of a control frame begins with a zero nibble. The item is open. */
+bool is_frame(const OpenItem& item) noexcept {
+  return item.length > kMessageOverhead && item.message[kMessageHeader] >> 4 == 0;
+}
+
 }  // namespace
 
 void Plane::inbound(Context& ctx, std::span<const ReceivedRun> runs) noexcept {
   ctx.counters.add(Total::udpReceiveCalls);
   ctx.received = runs;
-  for (uint32_t number = 0; number < runs.size(); ++number) {
-    const ReceivedRun& run = runs[number];
-    for_each_datagram(run, [&](uint8_t* data, uint32_t length) { inbound_datagram(ctx, run, number, data, length); });
-  }
+  for (uint32_t number = 0; number < runs.size(); ++number) inbound_run(ctx, number);
   open_all(ctx);
   flush_writes(ctx);
+  send_forwards(ctx);
   ctx.received = {};
+}
+
+void Plane::inbound_run(Context& ctx, uint32_t number) noexcept {
+  const ReceivedRun& run = ctx.received[number];
+  if (relay_of(run.source) != 0) {
+    // Nobody has such an address: only a relay of ours may give one.
+    for_each_datagram(run, [&](uint8_t*, uint32_t) {
+      ctx.counters.add(Total::udpDatagramsIn);
+      ctx.counters.add(Drop::inRelayUnknown);
+    });
+    return;
+  }
+  if (run.segment_size == 0) return inbound_datagram(ctx, run, number, run.data, 0);
+  const auto length_at = [&](uint32_t at) noexcept {
+    const uint32_t left = run.length - at;
+    return left < run.segment_size ? left : run.segment_size;
+  };
+  for (uint32_t at = 0; at < run.length;) {
+    // Relayed ones that follow one another are looked at together.
+    uint32_t end = at;
+    while (end < run.length && has_relay_type(run.data + end, length_at(end))) end += length_at(end);
+    if (end > at) {
+      inbound_relayed(ctx, number, at, end);
+      at = end;
+      continue;
+    }
+    inbound_datagram(ctx, run, number, run.data + at, length_at(at));
+    at += run.segment_size;
+  }
 }
 
 void Plane::inbound_datagram(Context& ctx, const ReceivedRun& run, uint32_t run_number, uint8_t* data,
                              uint32_t length) noexcept {
   ctx.counters.add(Total::udpDatagramsIn);
   switch (classify(data, length)) {
-    case MessageKind::data: return inbound_data(ctx, run_number, data, length);
+    case MessageKind::data: return inbound_data(ctx, run_number, data, length, nullptr);
     case MessageKind::bad_length: return ctx.counters.add(Drop::inBadLength);
     case MessageKind::unknown: return ctx.counters.add(Drop::inUnknownType);
     case MessageKind::initiation: return inbound_initiation(ctx, run, {data, length});
@@ -45,8 +79,9 @@ void Plane::inbound_datagram(Context& ctx, const ReceivedRun& run, uint32_t run_
   }
 }
 
-/** Rule 3 as far as it goes without the cipher. */
-void Plane::inbound_data(Context& ctx, uint32_t run_number, uint8_t* data, uint32_t length) noexcept {
+/** Rule 3 as far as it goes without the cipher. `relayed`: its source, borrowed, if that is not the run's. */
+void Plane::inbound_data(Context& ctx, uint32_t run_number, uint8_t* data, uint32_t length,
+                         const SocketAddress* relayed) noexcept {
   const uint32_t index = load_le32(data + 4);
   if (ctx.open_keypair == nullptr || ctx.open_index != index || ctx.open_count == kOpenJobsMax) {
     open_all(ctx);
@@ -63,14 +98,26 @@ void Plane::inbound_data(Context& ctx, uint32_t run_number, uint8_t* data, uint3
   if (counter >= keypair.reject_after_messages) return ctx.counters.add(Drop::inCounterExhausted);
   ctx.open_jobs[ctx.open_count] =
       OpenJob{data + kMessageHeader, length - kMessageHeader, counter, false};
-  ctx.open_items[ctx.open_count] = OpenItem{data, length, run_number};
+  ctx.open_items[ctx.open_count] = OpenItem{data, length, run_number, keep_source(ctx, run_number, relayed)};
   ++ctx.open_count;
+}
+
+/** A place where the source stands until the item is opened. One after the other mostly have the same. */
+const SocketAddress* Plane::keep_source(Context& ctx, uint32_t run_number, const SocketAddress* relayed) noexcept {
+  if (relayed == nullptr) return &ctx.received[run_number].source;
+  const uint32_t count = ctx.relayed_source_count;
+  if (count > 0 && ctx.relayed_sources[count - 1] == *relayed) return &ctx.relayed_sources[count - 1];
+  // There are no more of them than items.
+  ctx.relayed_sources[count] = *relayed;
+  ++ctx.relayed_source_count;
+  return &ctx.relayed_sources[count];
 }
 
 /** Opens what has been collected under one keypair and judges it. Nothing that was looked up before may be used after. */
 void Plane::open_all(Context& ctx) noexcept {
   Keypair* keypair = std::exchange(ctx.open_keypair, nullptr);
   const uint32_t count = std::exchange(ctx.open_count, 0);
+  ctx.relayed_source_count = 0;
   if (count == 0) return;
   ctx.aead->open(keypair->receive_key(), {ctx.open_jobs.data(), count});
   {
@@ -89,7 +136,7 @@ void Plane::open_all(Context& ctx) noexcept {
       }
     }
   }
-  let_writers_in();
+  let_writers_in(ctx);
 }
 
 /** Rule 4: what any authentic message means, whatever is in it. The peer's lock is held. */
@@ -98,8 +145,12 @@ void Plane::authenticated_data(Context& ctx, Peer& peer, Keypair& keypair, const
   stamp_receipt(keypair.peer, item.length, ctx.now);
   const bool confirmed = &keypair == peer.next;
   if (confirmed) confirm_next(ctx, peer, keypair);
-  if (!(run.source == peer.endpoint)) control_.raise_roamed(keypair.peer, run.source);
-  follow_source(peer, run.source, run.local);
+  if (peer.roaming) {
+    if (!(*item.source == peer.endpoint)) control_.raise_roamed(keypair.peer, *item.source);
+  } else if (!is_frame(item)) {
+    seen_at(peer, keypair.peer, *item.source, ctx.now);
+  }
+  follow_source(peer, *item.source, run.local);
   if (&keypair == peer.current && ctx.now >= keypair.rekey_on_receive_at &&
       (peer.armed & notify::kRekeyOnReceive) != 0) {
     peer.armed = static_cast<uint8_t>(peer.armed & ~notify::kRekeyOnReceive);
@@ -127,11 +178,32 @@ void Plane::stamp_receipt(uint32_t slot, uint32_t bytes, double now) noexcept {
 
 /** A roaming peer is where its newest message came from; what it sent to is where our answers come from. */
 void Plane::follow_source(Peer& peer, const SocketAddress& source, const LocalSource& local) noexcept {
-  if (!(peer.endpoint == source)) {
-    if (!peer.roaming) return;
-    peer.endpoint = source;
+  if (peer.endpoint == source) {
+    // Most often nothing is new. A relay wants to know all the same: see `stick_source`.
+    if (peer.source == local && peer.relay_user == kNoPeer) return;
+    return stick_source(peer, local);
   }
-  peer.source = local;
+  if (peer.roaming) move_peer(peer, source, local);
+}
+
+/**
+ * A peer that does not roam was seen there. Each place is told once until the peer is seen at its endpoint again; another place at most
+ * once in kRoamedIntervalMs, unless it can go into a report that nobody has fetched yet. The peer's lock is held.
+ */
+void Plane::seen_at(Peer& peer, uint32_t slot, const SocketAddress& source, double now) noexcept {
+  if (source == peer.endpoint) {
+    peer.roamed_told = false;
+    return;
+  }
+  // Written under the peer's lock too, so it may be read here.
+  if (peer.roamed_told && source == peer.news.roamed_to) return;
+  const bool due = peer.roamed_at == 0 || now >= peer.roamed_at + kRoamedIntervalMs;
+  switch (control_.raise_roamed_if(slot, source, due)) {
+    case ControlQueue::Raised::no: return;
+    case ControlQueue::Raised::anew: peer.roamed_at = now; break;
+    case ControlQueue::Raised::waiting: break;
+  }
+  peer.roamed_told = true;
 }
 
 void Plane::authenticated(uint32_t slot, uint32_t handle, double now) noexcept {
@@ -149,9 +221,9 @@ void Plane::deliver(Context& ctx, Peer& peer, Keypair& keypair, const OpenItem& 
   const uint32_t length = item.length - kMessageOverhead;
   const ReceivedRun& run = ctx.received[item.run];
   if (length == 0) return;
-  if (plaintext[0] >> 4 == 0) {
+  if (is_frame(item)) {
     if (length > kControlBytesMax) return ctx.counters.add(Drop::inFrameUnknown);
-    return to_slab(ctx, run, DescriptorKind::frame, keypair.peer, {plaintext, length});
+    return to_slab(ctx, run, *item.source, DescriptorKind::frame, keypair.peer, {plaintext, length});
   }
   const uint32_t inner = inner_length(plaintext, length);
   if (inner == 0) return ctx.counters.add(Drop::inInnerMalformed);
@@ -167,6 +239,7 @@ void Plane::deliver(Context& ctx, Peer& peer, Keypair& keypair, const OpenItem& 
   }
   // Congestion on the way is told to the inner hosts; packets that are not ECN-capable stay as they are, as in the kernel.
   if ((run.tos & 0x03) == kEcnCongestion) ip_mark_congestion(plaintext);
+  if (peer.path_mtu != 0) clamp_mss(plaintext, inner, peer.path_mtu);
   if (ctx.coalescer == nullptr) return write_packet(ctx, plaintext, inner);
   if (ctx.coalescer->add(plaintext, inner)) return;
   flush_writes(ctx);

@@ -31,7 +31,10 @@ inline constexpr uint32_t kFrameBytesMax = 1500;
 inline constexpr uint32_t kPollMax = 256;
 inline constexpr uint32_t kLinkEventsKept = 16;
 
-/** ICMP answers of the whole device: at most one in so many milliseconds. */
+/** `roamed` of a peer that does not roam by itself; ROAMED_INTERVAL_MS in dataplane.ts. */
+inline constexpr double kRoamedIntervalMs = 100;
+
+/** ICMP answers of the whole device: at most one in so many milliseconds, those about packets too big reckoned apart. */
 inline constexpr double kIcmpIntervalMs = 10;
 
 /** Header in front of the ciphertext of a data message, and the tag behind it (paper §5.4.6). */
@@ -48,8 +51,13 @@ inline constexpr size_t kSendArenaBytes = 224 * 1024;
 inline constexpr uint32_t kRunsMax = 128;
 /** Messages of one run: what one super-packet of 64-byte segments gives, and more than one UDP_SEGMENT send takes. */
 inline constexpr uint32_t kRunMessagesMax = 1024;
+/** Behind the arena: an endpoint that becomes a relayed one while a run is open needs a header in front of each message. */
+inline constexpr size_t kHeaderSlack = size_t{kRunMessagesMax} * 12;
 /** Messages opened by one call under one keypair. */
 inline constexpr uint32_t kOpenJobsMax = 256;
+/** Relayed datagrams collected before they are forwarded: sends, and the pieces of received buffers in them. */
+inline constexpr uint32_t kForwardRunsMax = 128;
+inline constexpr uint32_t kForwardPartsMax = 512;
 /** A staged queue leaves through a buffer of its own; it has room for any single packet. */
 inline constexpr size_t kFlushArenaBytes = 80 * 1024;
 

@@ -5,6 +5,7 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cmath>
@@ -49,44 +50,61 @@ bool LiveSink::wait_for_room() noexcept {
   return true;
 }
 
-bool LiveSink::write(std::span<const iovec> pieces) noexcept { return device_.tun_->write(queue_, pieces) >= 0; }
+bool LiveSink::set_fragmenting(sa_family_t family, bool allowed) noexcept {
+  return !device_.sockets_.empty() && device_.sockets_[queue_]->set_fragmenting(family, allowed).ok();
+}
+
+bool LiveSink::write(std::span<const iovec> pieces) noexcept {
+  return device_.tun_.has_value() && device_.tun_->write(queue_, pieces) >= 0;
+}
 
 bool LiveSink::vnet_header() const noexcept { return device_.tun_features().vnet_hdr; }
 
 // — the device —
 
-LiveDevice::LiveDevice(LiveOptions options, TunDevice tun, LinkMonitor monitor, DeadlineTimer timer) noexcept
-    : options_(std::move(options)),
-      tun_(std::move(tun)),
-      monitor_(std::move(monitor)),
-      timer_(std::move(timer)),
-      deadline_(kNever),
-      ifname_(tun_->name()),
-      ifindex_(tun_->index()),
-      tun_features_(tun_->features()),
-      gso_max_segs_(tun_->gso_max_segs()) {}
+LiveDevice::LiveDevice(LiveOptions options, DeadlineTimer timer) noexcept
+    : options_(std::move(options)), timer_(std::move(timer)), deadline_(kNever) {}
 
 LiveDevice::~LiveDevice() { close(); }
 
 Result<std::unique_ptr<LiveDevice>> LiveDevice::open(LiveOptions options, Waker& waker) noexcept {
-  TunOptions tun_options;
-  tun_options.mtu = options.mtu;
-  tun_options.queues = options.queues;
-  tun_options.adopt_fd = options.tun_fd;
-  tun_options.overhead = kMessageOverhead;
-  if (!options.tun_offloads) tun_options.want = TunFeatures{};
-  auto tun = TunDevice::open(options.ifname, tun_options);
-  if (!tun.ok()) return tun.error();
-  auto monitor = LinkMonitor::open(tun->index());
-  if (!monitor.ok()) return monitor.error();
   auto timer = DeadlineTimer::create();
-  if (!timer.ok()) return timer.error();
-  options.plane.mtu = tun->mtu();
-  std::unique_ptr<LiveDevice> device(
-      new LiveDevice(std::move(options), std::move(*tun), std::move(*monitor), std::move(*timer)));
+  if (!timer.ok()) {
+    const UniqueFd adopted(options.tun_fd);
+    return timer.error();
+  }
+  options.queues = std::clamp(options.queues, 1u, kTunQueuesMax);
+  std::unique_ptr<LiveDevice> device(new LiveDevice(std::move(options), std::move(*timer)));
+  if (device->options_.tun) {
+    const Status opened = device->open_tun();
+    if (!opened.ok()) return opened.error();
+  }
   const Status started = device->start(waker);
   if (!started.ok()) return started.error();
   return device;
+}
+
+Status LiveDevice::open_tun() noexcept {
+  TunOptions tun_options;
+  tun_options.mtu = options_.mtu;
+  tun_options.queues = options_.queues;
+  tun_options.adopt_fd = options_.tun_fd;
+  tun_options.overhead = kMessageOverhead;
+  if (!options_.tun_offloads) tun_options.want = TunFeatures{};
+  auto tun = TunDevice::open(options_.ifname, tun_options);
+  if (!tun.ok()) return tun.error();
+  auto monitor = LinkMonitor::open(tun->index());
+  if (!monitor.ok()) return monitor.error();
+  ifname_ = tun->name();
+  ifindex_ = tun->index();
+  tun_features_ = tun->features();
+  gso_max_segs_ = tun->gso_max_segs();
+  options_.plane.mtu = tun->mtu();
+  // A kernel without IFF_MULTI_QUEUE gives one.
+  options_.queues = static_cast<uint32_t>(tun->queue_count());
+  tun_ = std::move(*tun);
+  monitor_ = std::move(*monitor);
+  return Status{};
 }
 
 Status LiveDevice::start(Waker& waker) noexcept {
@@ -97,9 +115,9 @@ Status LiveDevice::start(Waker& waker) noexcept {
   commands_sink_ = std::make_unique<LiveSink>(*this, 0, std::move(*scratch));
   commands_ = std::make_unique<Context>(*commands_sink_, std::move(aead), nullptr);
   plane_ = std::make_unique<Plane>(options_.plane, waker, *commands_);
-  // What it was when we came is news to JavaScript too: an adopted device may be up already.
-  if (monitor_.up()) plane_->control().raise_link(LinkChange::up, 0);
-  for (size_t queue = 0; queue < tun_->queue_count(); ++queue) {
+  // What it was when we came is news to JavaScript too: an adopted device may be up already, and where there is none nothing is down.
+  if (!monitor_.has_value() || monitor_->up()) plane_->control().raise_link(LinkChange::up, 0);
+  for (size_t queue = 0; queue < options_.queues; ++queue) {
     auto worker = Worker::create(*this, queue);
     if (!worker.ok()) return worker.error();
     workers_.push_back(std::move(*worker));
@@ -179,7 +197,7 @@ void LiveDevice::check_deadline() noexcept {
 
 void LiveDevice::follow_link() noexcept {
   std::array<LinkEvent, kLinkEventsMax> events;
-  const size_t count = monitor_.poll(events);
+  const size_t count = monitor_->poll(events);
   for (size_t i = 0; i < count; ++i) {
     const LinkEvent& event = events[i];
     if (event.change == LinkChange::deleted) {

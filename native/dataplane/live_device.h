@@ -1,5 +1,5 @@
 // The live plane: a TUN device, UDP sockets, and one worker thread per TUN queue (worker.h). Commands run on the JavaScript
-// thread; what they send leaves through the first worker's sockets. Linux only. Leaves out everything about peers.
+// thread; what they send leaves through the first worker's sockets. A relay's has no TUN. Linux only. Leaves out everything about peers.
 
 #pragma once
 
@@ -46,6 +46,7 @@ class LiveSink final : public Sink {
       : device_(device), queue_(queue), scratch_(std::move(scratch)) {}
   SendReport send(std::span<SendRun> runs) noexcept override;
   bool wait_for_room() noexcept override;
+  bool set_fragmenting(sa_family_t family, bool allowed) noexcept override;
   bool write(std::span<const iovec> pieces) noexcept override;
   bool vnet_header() const noexcept override;
 
@@ -90,7 +91,8 @@ class LiveDevice final : public Device {
   friend class LiveSink;
   friend class Worker;
 
-  LiveDevice(LiveOptions options, TunDevice tun, LinkMonitor monitor, DeadlineTimer timer) noexcept;
+  LiveDevice(LiveOptions options, DeadlineTimer timer) noexcept;
+  Status open_tun() noexcept;
   Status start(Waker& waker) noexcept;
   using SocketSet = std::vector<std::unique_ptr<UdpSockets>>;
   void replace_sockets(SocketSet sockets) noexcept;
@@ -101,16 +103,17 @@ class LiveDevice final : public Device {
   void raise_deleted() noexcept;
 
   LiveOptions options_;
+  /** Neither is there without a TUN. */
   std::optional<TunDevice> tun_;
-  LinkMonitor monitor_;
+  std::optional<LinkMonitor> monitor_;
   DeadlineTimer timer_;
   std::atomic<double> deadline_;
   std::atomic<bool> deleted_{false};
 
   std::string ifname_;
-  uint32_t ifindex_;
+  uint32_t ifindex_ = 0;
   TunFeatures tun_features_;
-  uint32_t gso_max_segs_;
+  uint32_t gso_max_segs_ = 0;
 
   std::unique_ptr<LiveSink> commands_sink_;
   std::unique_ptr<Context> commands_;

@@ -1,5 +1,5 @@
-// The locks of a device, and their order: device lock, then one peer lock, then the control queue's or the staging
-// pool's own mutex. Never two peer locks at once.
+// The locks of a device, and their order: device lock, then one peer lock, then the control queue's, the staging pool's or the
+// relay table's own mutex. Never two peer locks at once.
 //
 // The device lock is held shared by a thread while it works on one batch (never while it polls), and exclusively by the
 // JavaScript thread for what changes the shape of things: indexes, prefixes, keypairs, peers, sockets. Writers go first,

@@ -38,24 +38,25 @@ LocalSource memory_local(const SocketAddress& local) noexcept {
 
 SendReport MemorySink::send(std::span<SendRun> runs) noexcept {
   SendReport report;
+  std::vector<uint8_t> bytes;
   for (SendRun& run : runs) {
-    const iovec& part = run.parts[0];
-    const auto* bytes = static_cast<const uint8_t*>(part.iov_base);
+    bytes.clear();
+    for (const iovec& part : run.parts) append(bytes, part.iov_base, part.iov_len);
     const SocketAddress source = address_of(run.source);
-    const size_t step = run.segment_size == 0 ? part.iov_len : run.segment_size;
+    const size_t step = run.segment_size == 0 ? bytes.size() : run.segment_size;
     size_t at = 0;
     do {
-      const size_t left = part.iov_len - at;
+      const size_t left = bytes.size() - at;
       const auto length = static_cast<uint32_t>(left < step ? left : step);
       append(udp, &run.destination, sizeof run.destination);
       append(udp, &source, sizeof source);
       append(udp, &length, sizeof length);
-      append(udp, bytes + at, length);
+      append(udp, bytes.data() + at, length);
       at += length;
       ++run.datagrams_sent;
       ++report.datagrams_sent;
       ++report.calls;
-    } while (at < part.iov_len);
+    } while (at < bytes.size());
   }
   return report;
 }

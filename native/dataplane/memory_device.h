@@ -20,6 +20,7 @@ class MemorySink final : public Sink {
  public:
   SendReport send(std::span<SendRun> runs) noexcept override;
   bool wait_for_room() noexcept override { return false; }
+  bool set_fragmenting(sa_family_t, bool) noexcept override { return true; }
   bool write(std::span<const iovec> pieces) noexcept override;
   bool vnet_header() const noexcept override { return false; }
 

@@ -1,10 +1,11 @@
-// What the plane keeps per peer, small because there may be a hundred thousand: 152 bytes here and 128 in the shared
+// What the plane keeps per peer, small because there may be a hundred thousand: 176 bytes here and 128 in the shared
 // record; keypairs and staged packets exist only while there are any. Leaves out prefixes (AllowedIps has them) and
 // everything that TypeScript decides.
 
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -33,6 +34,7 @@ struct PeerNews {
   uint32_t next = kNoPeer;
   uint32_t confirmed_index = 0;
   uint32_t send_errno = 0;
+  /** Written with the peer's lock held as well. */
   SocketAddress roamed_to;
   uint8_t pending = 0;
   uint8_t rekey_reason = 0;
@@ -50,6 +52,12 @@ struct Peer {
   StagedQueue staged;
   /** Bits of Notify that may be raised. */
   uint8_t armed = kEveryNotification;
+  /** The endpoint is a relayed one. Written with the peer's lock held; what is read without it is a guess (Plane::append). */
+  std::atomic<bool> relayed{false};
+  /** Of a peer that does not roam: `news.roamed_to` was told, and the peer was not at its endpoint since. */
+  bool roamed_told = false;
+  /** When that was told; 0 = never. */
+  double roamed_at = 0;
 
   // Changed with the device lock held exclusively.
   bool in_use = false;
@@ -58,10 +66,14 @@ struct Peer {
   uint32_t generation = 0;
   /** First of the peer's expected indexes, a list through ExpectedIndex. */
   uint32_t expected = kNoPeer;
+  /** 0 = no limit. */
+  uint32_t path_mtu = 0;
+  /** Of the relay table; kNoPeer: this plane does not relay for the peer. */
+  uint32_t relay_user = kNoPeer;
 
   PeerNews news;
 };
-static_assert(sizeof(Peer) <= 152);
+static_assert(sizeof(Peer) <= 176);
 
 /** Peers by slot, in chunks that never move. A new peer gets the lowest free slot. */
 class PeerTable {
@@ -82,7 +94,8 @@ class PeerTable {
     if (!chunk) chunk = std::make_unique<Chunk>();
     Peer& peer = at(slot);
     const uint32_t generation = peer.generation + 1;
-    peer = Peer{};
+    std::destroy_at(&peer);
+    std::construct_at(&peer);
     peer.generation = generation;
     peer.in_use = true;
     lowest_free_ = slot + 1;

@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include <mutex>
+#include <utility>
 
 namespace warren {
 
@@ -28,7 +29,8 @@ Plane::Plane(const PlaneOptions& options, Waker& waker, Context& commands)
       peers_(options.peers_max),
       control_(peers_, waker, options.slab_slots, random_seed(), random_seed()),
       indexes_(size_t{options.peers_max} * kIndexesPerPeer, random_seed()),
-      mtu_(options.mtu) {}
+      mtu_(options.mtu),
+      relay_table_(random_seed(), random_seed()) {}
 
 Plane::~Plane() = default;
 
@@ -57,6 +59,7 @@ void Plane::remove_peer(uint32_t slot, double now) noexcept {
       erase_expected(peer.expected);
     }
     allowed_ips_.remove_all(slot);
+    if (peer.relay_user != kNoPeer) relay_table_.remove(peer.relay_user);
     peers_.give_back(slot);
   }
   // Nobody finds the slot any more: what is left needs no lock.
@@ -67,8 +70,8 @@ void Plane::remove_peer(uint32_t slot, double now) noexcept {
 void Plane::set_endpoint(uint32_t slot, const SocketAddress& endpoint) noexcept {
   const std::lock_guard lock(peer_locks_.of(slot));
   Peer& peer = peers_.at(slot);
-  peer.endpoint = endpoint;
-  peer.source = LocalSource{};
+  move_peer(peer, endpoint, LocalSource{});
+  peer.roamed_told = false;
 }
 
 SocketAddress Plane::endpoint(uint32_t slot) noexcept {
@@ -78,7 +81,35 @@ SocketAddress Plane::endpoint(uint32_t slot) noexcept {
 
 void Plane::clear_source(uint32_t slot) noexcept {
   const std::lock_guard lock(peer_locks_.of(slot));
-  peers_.at(slot).source = LocalSource{};
+  stick_source(peers_.at(slot), LocalSource{});
+}
+
+void Plane::set_path_mtu(uint32_t slot, uint32_t mtu) noexcept {
+  const Exclusive exclusive(*this);
+  peers_.at(slot).path_mtu = mtu;
+}
+
+void Plane::set_relay(uint32_t relay, const SocketAddress& endpoint) noexcept {
+  const Exclusive exclusive(*this);
+  relays_[relay] = endpoint;
+}
+
+void Plane::set_relay_slot(uint32_t slot, const uint8_t* relay_slot, const RelayLimits& limits, double now) noexcept {
+  const Exclusive exclusive(*this);
+  Peer& peer = peers_.at(slot);
+  const uint64_t name = relay_slot == nullptr ? 0 : load<uint64_t>(relay_slot);
+  if (peer.relay_user != kNoPeer) {
+    if (name == relay_table_.slot_of(peer.relay_user)) return relay_table_.change_limits(peer.relay_user, limits);
+    relay_table_.remove(std::exchange(peer.relay_user, kNoPeer));
+  }
+  if (name == 0) return;
+  const uint32_t holder = relay_table_.find(name);
+  if (holder != RelayTable::kNone) {
+    peers_.at(relay_table_.peer_of(holder)).relay_user = kNoPeer;
+    relay_table_.remove(holder);
+  }
+  peer.relay_user = relay_table_.add(slot, name, limits, now);
+  relay_table_.follow(peer.relay_user, peer.endpoint, peer.source);
 }
 
 bool Plane::insert_allowed_ip(uint32_t slot, Family family, const uint8_t* address, uint8_t length) noexcept {
@@ -89,13 +120,6 @@ bool Plane::insert_allowed_ip(uint32_t slot, Family family, const uint8_t* addre
 void Plane::remove_allowed_ip(uint32_t slot, Family family, const uint8_t* address, uint8_t length) noexcept {
   const Exclusive exclusive(*this);
   allowed_ips_.remove(family, address, length, slot);
-}
-
-void Plane::set_relay(uint32_t, const SocketAddress&) noexcept {}
-void Plane::set_path_mtu(uint32_t, uint32_t) noexcept {}
-void Plane::set_relay_slot(uint32_t, const uint8_t*, const RelayLimits&, double) noexcept {}
-FrameSent Plane::send_frame_to(uint32_t, std::span<const uint8_t>, const SocketAddress&, bool, double) noexcept {
-  return FrameSent::failed;
 }
 
 void Plane::close(double now) noexcept {

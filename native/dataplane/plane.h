@@ -8,6 +8,7 @@
 
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -21,6 +22,7 @@
 #include "dataplane/locks.h"
 #include "dataplane/peer.h"
 #include "dataplane/record_table.h"
+#include "dataplane/relay_table.h"
 #include "dataplane/staging_pool.h"
 #include "hash/mac1.h"
 #include "packet/icmp.h"
@@ -43,13 +45,6 @@ struct PlaneOptions {
   uint32_t peers_max = 65'536;
   uint32_t mtu = 1420;
   uint32_t slab_slots = kSlabSlots;
-};
-
-/** What one user of this relay may have forwarded. */
-struct RelayLimits {
-  /** Infinity = no limit. */
-  double bytes_per_second = 0;
-  double burst_bytes = 0;
 };
 
 /** What became of `send_frame_to`; the numbers are those of FRAME_SENT in src/dataplane/native/native-plane.ts. */
@@ -90,6 +85,7 @@ class Plane {
   bool insert_allowed_ip(uint32_t slot, Family family, const uint8_t* address, uint8_t length) noexcept;
   void remove_allowed_ip(uint32_t slot, Family family, const uint8_t* address, uint8_t length) noexcept;
   const RecordTable& records() const noexcept { return records_; }
+  size_t relay_users() noexcept { return relay_table_.size(); }
 
   // — sessions —
   bool expect_index(uint32_t index, uint32_t slot) noexcept;
@@ -144,6 +140,13 @@ class Plane {
 
   class Exclusive;
 
+  /** Where a datagram for an endpoint really goes. */
+  struct Way {
+    SocketAddress destination;
+    /** Bytes in front of the datagram: kRelayHeader, or 0. */
+    uint32_t header = 0;
+  };
+
   // sessions.cc
   void erase_expected(uint32_t id) noexcept;
   void destroy_keypair(Keypair* keypair) noexcept;
@@ -155,37 +158,61 @@ class Plane {
   // outbound.cc
   uint32_t route_destination(const uint8_t* packet) const noexcept;
   void drop_unroutable(Context& ctx, uint32_t from) noexcept;
+  void drop_too_big(Context& ctx, const uint8_t* packet, uint32_t path_mtu) noexcept;
   bool reserve(Context& ctx, uint32_t message_length) noexcept;
   void append(Context& ctx, uint32_t slot, uint8_t ecn, uint32_t segment, uint32_t length, uint32_t message) noexcept;
   void close_run(Context& ctx) noexcept;
+  void refit(Context& ctx, OpenRun& run, uint32_t header) noexcept;
   void refuse_run(Context& ctx, Drop why) noexcept;
   void stage_run(Context& ctx, Peer& peer, uint32_t from) noexcept;
   void stage(Context& ctx, Peer& peer, uint32_t slot, std::span<const uint8_t> packet) noexcept;
   void unreachable(Context& ctx, IcmpError error, std::span<const uint8_t> packet, double now) noexcept;
-  uint32_t padded_length(uint32_t length) const noexcept;
+  void answer(Context& ctx, IcmpError error, std::span<const uint8_t> packet, uint32_t mtu, double now,
+              std::atomic<double>& allowed_at) noexcept;
+  uint32_t padded_length(uint32_t length, uint32_t path_mtu = 0) const noexcept;
 
   // sending.cc
-  void seal(Context& ctx, const Keypair& keypair, uint64_t first_counter, uint8_t* messages, uint32_t count,
-            uint32_t message_length, uint32_t last_length) noexcept;
+  void seal(Context& ctx, const Keypair& keypair, uint64_t first_counter, uint8_t* bytes, const OpenRun& run) noexcept;
+  uint32_t seal_frame(Context& ctx, Keypair& keypair, std::span<const uint8_t> frame) noexcept;
   void stamp_sent(Peer& peer, uint32_t slot, uint32_t messages, uint64_t bytes, double now) noexcept;
   void stamp_data_sent(Peer& peer, uint32_t slot, double now) noexcept;
   void want_rekey_after_send(Peer& peer, uint32_t slot, const Keypair& keypair, double now) noexcept;
   void notify(Peer& peer, uint32_t slot, uint8_t bit, uint8_t event) noexcept;
   uint32_t flush_staged_locked(Context& ctx, Peer& peer, uint32_t slot, double now) noexcept;
-  void send_now(Context& ctx, Peer* peer, uint32_t slot, SendRun& run) noexcept;
+  SendReport send_now(Context& ctx, Peer* peer, uint32_t slot, SendRun& run) noexcept;
+  bool send_single(Peer* peer, uint32_t slot, const SocketAddress& to, const LocalSource& source,
+                   std::span<const uint8_t> message, uint8_t tos) noexcept;
+  FrameSent send_frame_locked(Peer& peer, uint32_t slot, std::span<const uint8_t> frame, const SocketAddress& to,
+                              bool dont_fragment, double now) noexcept;
   void emit(Context& ctx) noexcept;
   bool keep_unsent(Context& ctx) noexcept;
   void settle(Context& ctx, SendRun& run, const RunOwner& owner) noexcept;
-  void let_writers_in() noexcept;
+  void let_writers_in(Context& ctx) noexcept;
+  void forget_source(Peer& peer, const LocalSource& source) noexcept;
+
+  // relaying.cc
+  bool way_to(const SocketAddress& endpoint, Way& way) const noexcept;
+  void move_peer(Peer& peer, const SocketAddress& endpoint, const LocalSource& source) noexcept;
+  void stick_source(Peer& peer, const LocalSource& source) noexcept;
+  uint32_t relay_at(const SocketAddress& address) const noexcept;
+  void inbound_relayed(Context& ctx, uint32_t run_number, uint32_t begin, uint32_t end) noexcept;
+  void inbound_by_relay(Context& ctx, uint32_t run_number, uint32_t relay, uint8_t* data, uint32_t length) noexcept;
+  void forward(Context& ctx, const ReceivedRun& run, uint32_t begin, uint32_t end) noexcept;
+  void collect(Context& ctx, const ReceivedRun& run, const RelayUser& to, uint8_t* data, uint32_t length) noexcept;
+  void send_forwards(Context& ctx) noexcept;
 
   // inbound.cc
+  void inbound_run(Context& ctx, uint32_t number) noexcept;
   void inbound_datagram(Context& ctx, const ReceivedRun& run, uint32_t run_number, uint8_t* data, uint32_t length) noexcept;
-  void inbound_data(Context& ctx, uint32_t run_number, uint8_t* data, uint32_t length) noexcept;
+  void inbound_data(Context& ctx, uint32_t run_number, uint8_t* data, uint32_t length,
+                    const SocketAddress* relayed) noexcept;
+  const SocketAddress* keep_source(Context& ctx, uint32_t run_number, const SocketAddress* relayed) noexcept;
   void open_all(Context& ctx) noexcept;
   void authenticated_data(Context& ctx, Peer& peer, Keypair& keypair, const OpenItem& item) noexcept;
   void confirm_next(Context& ctx, Peer& peer, Keypair& keypair) noexcept;
   void deliver(Context& ctx, Peer& peer, Keypair& keypair, const OpenItem& item) noexcept;
   void follow_source(Peer& peer, const SocketAddress& source, const LocalSource& local) noexcept;
+  void seen_at(Peer& peer, uint32_t slot, const SocketAddress& source, double now) noexcept;
   void stamp_receipt(uint32_t slot, uint32_t bytes, double now) noexcept;
   void write_packet(Context& ctx, uint8_t* packet, uint32_t length) noexcept;
   void flush_writes(Context& ctx) noexcept;
@@ -196,7 +223,7 @@ class Plane {
   void inbound_cookie(Context& ctx, const ReceivedRun& run, std::span<const uint8_t> message) noexcept;
   void inbound_control(Context& ctx, const ReceivedRun& run, DescriptorKind kind, uint32_t peer,
                        std::span<const uint8_t> message) noexcept;
-  void to_slab(Context& ctx, const ReceivedRun& run, DescriptorKind kind, uint32_t peer,
+  void to_slab(Context& ctx, const ReceivedRun& run, const SocketAddress& source, DescriptorKind kind, uint32_t peer,
                std::span<const uint8_t> bytes) noexcept;
   uint32_t index_owner(uint32_t value) const noexcept;
 
@@ -217,6 +244,11 @@ class Plane {
   std::atomic<uint32_t> mtu_;
   /** No ICMP answer before then. */
   std::atomic<double> icmp_allowed_at_{0};
+  /** No ICMP packet too big before then. */
+  std::atomic<double> too_big_allowed_at_{0};
+  /** By number, none at 0; family AF_UNSPEC: not set. Changed with the device lock held exclusively. */
+  std::array<SocketAddress, kRelaysMax + 1> relays_{};
+  RelayTable relay_table_;
 
   std::mutex retired_mutex_;
   std::vector<Keypair*> retired_;

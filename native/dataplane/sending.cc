@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "dataplane/plane.h"
+#include "dataplane/relayed.h"
 #include "packet/headers.h"
 #include "packet/message.h"
 
@@ -27,18 +28,17 @@ uint8_t tos_of(std::span<const uint8_t> datagram) noexcept {
 
 }  // namespace
 
-/** Rule 5, for messages that lie one behind the other with their plaintext in place. */
-void Plane::seal(Context& ctx, const Keypair& keypair, uint64_t first_counter, uint8_t* messages, uint32_t count,
-                 uint32_t message_length, uint32_t last_length) noexcept {
-  for (uint32_t i = 0; i < count; ++i) {
-    uint8_t* message = messages + size_t{i} * message_length;
-    const uint32_t length = i + 1 == count ? last_length : message_length;
+/** Rule 5, for messages that lie one behind the other, from `bytes` on, with their plaintext in place. */
+void Plane::seal(Context& ctx, const Keypair& keypair, uint64_t first_counter, uint8_t* bytes,
+                 const OpenRun& run) noexcept {
+  for (uint32_t i = 0; i < run.count; ++i) {
+    uint8_t* message = bytes + run.message_at(i);
     store_le32(message, 4);
     store_le32(message + 4, keypair.remote_index);
     store_le64(message + 8, first_counter + i);
-    ctx.seal_jobs[i] = SealJob{message + kMessageHeader, length - kMessageOverhead, first_counter + i};
+    ctx.seal_jobs[i] = SealJob{message + kMessageHeader, run.length_of(i) - kMessageOverhead, first_counter + i};
   }
-  ctx.aead->seal(keypair.send_key(), {ctx.seal_jobs.data(), count});
+  ctx.aead->seal(keypair.send_key(), {ctx.seal_jobs.data(), run.count});
 }
 
 /** Rules 6 and 7: something authentic goes out. The peer's lock is held, and the send counter is advanced already. */
@@ -73,22 +73,23 @@ void Plane::want_rekey_after_send(Peer& peer, uint32_t slot, const Keypair& keyp
 /** Sends what is staged, oldest first, while the keypair lets it; at once, so that nothing overtakes. Peer's lock held. */
 uint32_t Plane::flush_staged_locked(Context& ctx, Peer& peer, uint32_t slot, double now) noexcept {
   Keypair* keypair = peer.current;
-  if (!bound_ || keypair == nullptr || peer.endpoint.family() == AF_UNSPEC) return 0;
+  Way way;
+  if (!bound_ || keypair == nullptr || !way_to(peer.endpoint, way)) return 0;
+  const auto header = static_cast<uint8_t>(way.header);
   uint8_t* const arena = ctx.flush_arena.get();
   uint32_t sent = 0;
   OpenRun run;
   uint64_t first_counter = 0;
   const auto send_run = [&]() noexcept {
     if (run.count == 0) return;
-    const size_t bytes = size_t{run.message_length} * (run.count - 1) + run.last_length;
-    seal(ctx, *keypair, first_counter, arena, run.count, run.message_length, run.last_length);
-    stamp_sent(peer, slot, run.count, bytes, now);
+    seal(ctx, *keypair, first_counter, arena, run);
+    stamp_sent(peer, slot, run.count, run.bytes() - size_t{header} * run.count, now);
     stamp_data_sent(peer, slot, now);
-    iovec part{arena, bytes};
+    iovec part{arena, run.bytes()};
     SendRun out;
     out.parts = {&part, 1};
-    out.segment_size = run.count > 1 ? run.message_length : 0;
-    out.destination = peer.endpoint;
+    out.segment_size = run.count > 1 ? run.stride() : 0;
+    out.destination = way.destination;
     out.source = peer.source;
     out.tos = run.ecn;
     send_now(ctx, &peer, slot, out);
@@ -98,26 +99,27 @@ uint32_t Plane::flush_staged_locked(Context& ctx, Peer& peer, uint32_t slot, dou
   size_t used = 0;
   while (peer.staged.count > 0 && keypair->may_send(now)) {
     const uint32_t length = staging_.front_length(peer.staged);
-    const uint32_t message = padded_length(length) + kMessageOverhead;
-    if (used + message > kFlushArenaBytes || run.count == kRunMessagesMax) {
+    const uint32_t message = padded_length(length, peer.path_mtu) + kMessageOverhead;
+    if (used + header + message > kFlushArenaBytes || run.count == kRunMessagesMax) {
       send_run();
       used = 0;
     }
-    uint8_t* plaintext = arena + used + kMessageHeader;
+    uint8_t* plaintext = arena + used + header + kMessageHeader;
     staging_.pop(peer.staged, plaintext);
     const auto ecn = static_cast<uint8_t>(ip_traffic_class(plaintext) & 0x03);
     const bool continues = run.count != 0 && run.ecn == ecn && run.last_length == run.message_length &&
                            message <= run.message_length;
     if (!continues) {
       send_run();
-      std::memmove(arena + kMessageHeader, plaintext, length);
-      plaintext = arena + kMessageHeader;
+      std::memmove(arena + header + kMessageHeader, plaintext, length);
+      plaintext = arena + header + kMessageHeader;
       used = 0;
-      run = OpenRun{slot, 0, 0, message, message, ecn};
+      run = OpenRun{slot, 0, 0, message, message, ecn, header};
       first_counter = keypair->send_counter;
     }
+    if (header != 0) put_relay_header(arena + used, relay_slot_of(peer.endpoint));
     std::memset(plaintext + length, 0, message - kMessageOverhead - length);
-    used += message;
+    used += header + message;
     run.last_length = message;
     ++run.count;
     ++keypair->send_counter;
@@ -128,88 +130,150 @@ uint32_t Plane::flush_staged_locked(Context& ctx, Peer& peer, uint32_t slot, dou
 }
 
 /** Sends one run at once and sees to its outcome. `peer`: whose it is, its lock held; null for nobody's. */
-void Plane::send_now(Context& ctx, Peer* peer, uint32_t slot, SendRun& run) noexcept {
+SendReport Plane::send_now(Context& ctx, Peer* peer, uint32_t slot, SendRun& run) noexcept {
   const SendReport report = ctx.sink.send({&run, 1});
   ctx.counters.add(Total::udpSendCalls, report.calls);
   ctx.counters.add(Total::udpDatagramsOut, report.datagrams_sent);
   ctx.counters.add(Drop::outSocketFull, report.datagrams_full);
   ctx.counters.add(Drop::outSocketError, report.datagrams_failed);
-  if (peer == nullptr) return;
-  if (run.forget_source && peer->source == run.source) peer->source = LocalSource{};
+  if (peer == nullptr) return report;
+  if (run.forget_source) forget_source(*peer, run.source);
   if (run.error != 0 && !is_full(run.error)) control_.raise_send_failed(slot, run.error);
+  return report;
+}
+
+/** It is of no use any more; the peer may have another by now. The peer's lock is held. */
+void Plane::forget_source(Peer& peer, const LocalSource& source) noexcept {
+  if (peer.source == source) stick_source(peer, LocalSource{});
+}
+
+/** One message of the JavaScript thread's. False, and nothing done, when there is no way there. */
+bool Plane::send_single(Peer* peer, uint32_t slot, const SocketAddress& to, const LocalSource& source,
+                        std::span<const uint8_t> message, uint8_t tos) noexcept {
+  Way way;
+  if (!bound_ || !way_to(to, way)) return false;
+  uint8_t header[kRelayHeader];
+  if (way.header != 0) put_relay_header(header, relay_slot_of(to));
+  const iovec parts[2] = {{header, way.header}, {const_cast<uint8_t*>(message.data()), message.size()}};
+  const size_t first = way.header == 0 ? 1 : 0;
+  SendRun run;
+  run.parts = {parts + first, 2 - first};
+  run.destination = way.destination;
+  run.source = source;
+  run.tos = tos;
+  send_now(commands_, peer, slot, run);
+  return true;
+}
+
+/** Into the commands' flush arena; uses a counter. Returns the message's length. The peer's lock is held. */
+uint32_t Plane::seal_frame(Context& ctx, Keypair& keypair, std::span<const uint8_t> frame) noexcept {
+  const auto length = static_cast<uint32_t>(frame.size());
+  const uint32_t message = padded_length(length) + kMessageOverhead;
+  uint8_t* const out = ctx.flush_arena.get();
+  if (length > 0) std::memcpy(out + kMessageHeader, frame.data(), length);
+  std::memset(out + kMessageHeader + length, 0, message - kMessageOverhead - length);
+  seal(ctx, keypair, keypair.send_counter++, out, OpenRun{kNoPeer, 1, 0, message, message, 0, 0});
+  return message;
 }
 
 /** An empty frame is a keepalive (rule 7). */
 bool Plane::send_frame(uint32_t slot, std::span<const uint8_t> frame, double now) noexcept {
-  Context& ctx = commands_;
   {
     const std::lock_guard lock(peer_locks_.of(slot));
     Peer& peer = peers_.at(slot);
     Keypair* keypair = peer.current;
+    Way way;
     if (keypair == nullptr || !keypair->may_send(now)) return false;
-    if (!bound_ || peer.endpoint.family() == AF_UNSPEC) return false;
-    const auto length = static_cast<uint32_t>(frame.size());
-    const uint32_t message = padded_length(length) + kMessageOverhead;
-    uint8_t* out = ctx.flush_arena.get();
-    if (length > 0) std::memcpy(out + kMessageHeader, frame.data(), length);
-    std::memset(out + kMessageHeader + length, 0, message - kMessageOverhead - length);
-    const uint64_t counter = keypair->send_counter++;
-    seal(ctx, *keypair, counter, out, 1, message, message);
+    if (!bound_ || !way_to(peer.endpoint, way)) return false;
+    const uint32_t message = seal_frame(commands_, *keypair, frame);
     stamp_sent(peer, slot, 1, message, now);
     want_rekey_after_send(peer, slot, *keypair, now);
-    iovec part{out, message};
-    SendRun run;
-    run.parts = {&part, 1};
-    run.destination = peer.endpoint;
-    run.source = peer.source;
-    send_now(ctx, &peer, slot, run);
+    send_single(&peer, slot, peer.endpoint, peer.source, {commands_.flush_arena.get(), message}, 0);
   }
-  control_.wake_if_due(ctx.counters);
+  control_.wake_if_due(commands_.counters);
   return true;
 }
 
+/**
+ * Rule 9. For a probe that is not to be fragmented the sockets are told so for this one send: with the device lock held exclusively, when
+ * no other thread sends.
+ */
+FrameSent Plane::send_frame_to(uint32_t slot, std::span<const uint8_t> frame, const SocketAddress& to,
+                               bool dont_fragment, double now) noexcept {
+  FrameSent outcome = FrameSent::sent;
+  {
+    std::unique_lock<DeviceLock> alone(lock_, std::defer_lock);
+    if (dont_fragment) alone.lock();
+    const std::lock_guard lock(peer_locks_.of(slot));
+    outcome = send_frame_locked(peers_.at(slot), slot, frame, to, dont_fragment, now);
+  }
+  control_.wake_if_due(commands_.counters);
+  return outcome;
+}
+
+FrameSent Plane::send_frame_locked(Peer& peer, uint32_t slot, std::span<const uint8_t> frame, const SocketAddress& to,
+                                   bool dont_fragment, double now) noexcept {
+  Context& ctx = commands_;
+  Keypair* keypair = peer.current;
+  Way way;
+  if (keypair == nullptr || !keypair->may_send(now)) return FrameSent::no_keypair;
+  if (!bound_ || !way_to(to, way)) return FrameSent::failed;
+  const bool home = to == peer.endpoint;
+  const sa_family_t family = way.destination.family();
+  if (dont_fragment && !ctx.sink.set_fragmenting(family, false)) return FrameSent::failed;
+  const uint32_t length = seal_frame(ctx, *keypair, frame);
+  uint8_t header[kRelayHeader];
+  if (way.header != 0) put_relay_header(header, relay_slot_of(to));
+  const iovec parts[2] = {{header, way.header}, {ctx.flush_arena.get(), length}};
+  const size_t first = way.header == 0 ? 1 : 0;
+  SendRun run;
+  run.parts = {parts + first, 2 - first};
+  run.destination = way.destination;
+  if (home) run.source = peer.source;
+  const SendReport report = ctx.sink.send({&run, 1});
+  if (dont_fragment) (void)ctx.sink.set_fragmenting(family, true);
+  ctx.counters.add(Total::udpSendCalls, report.calls);
+  ctx.counters.add(Total::udpDatagramsOut, report.datagrams_sent);
+  if (run.forget_source) forget_source(peer, run.source);
+  records_.record(slot).set(RecordField::send_counter, static_cast<double>(keypair->send_counter));
+  want_rekey_after_send(peer, slot, *keypair, now);
+  if (run.error == EMSGSIZE) return FrameSent::too_big;
+  if (run.error != 0) {
+    ctx.counters.add(is_full(run.error) ? Drop::outSocketFull : Drop::outSocketError);
+    return FrameSent::failed;
+  }
+  if (home) {
+    stamp_sent(peer, slot, 1, length, now);
+  } else {
+    Record record = records_.record(slot);
+    record.add(RecordField::tx_bytes, length);
+    record.add(RecordField::tx_packets, 1);
+  }
+  return FrameSent::sent;
+}
+
 bool Plane::send_handshake(uint32_t slot, std::span<const uint8_t> message, double now) noexcept {
-  if (!bound_) return false;
   {
     const std::lock_guard lock(peer_locks_.of(slot));
     Peer& peer = peers_.at(slot);
-    if (peer.endpoint.family() == AF_UNSPEC) return false;
+    Way way;
+    if (!bound_ || !way_to(peer.endpoint, way)) return false;
     stamp_sent(peer, slot, 1, message.size(), now);
-    iovec part{const_cast<uint8_t*>(message.data()), message.size()};
-    SendRun run;
-    run.parts = {&part, 1};
-    run.destination = peer.endpoint;
-    run.source = peer.source;
-    run.tos = kHandshakeTos;
-    send_now(commands_, &peer, slot, run);
+    send_single(&peer, slot, peer.endpoint, peer.source, message, kHandshakeTos);
   }
   control_.wake_if_due(commands_.counters);
   return true;
 }
 
 bool Plane::send_to(const SocketAddress& to, std::span<const uint8_t> datagram) noexcept {
-  if (!bound_) return false;
-  iovec part{const_cast<uint8_t*>(datagram.data()), datagram.size()};
-  SendRun run;
-  run.parts = {&part, 1};
-  run.destination = to;
-  run.tos = tos_of(datagram);
-  send_now(commands_, nullptr, kNoPeer, run);
-  return true;
+  return send_single(nullptr, kNoPeer, to, LocalSource{}, datagram, tos_of(datagram));
 }
 
 bool Plane::reply(uint32_t handle, std::span<const uint8_t> datagram) noexcept {
   uint32_t length = 0;
   const Arrival* arrival = control_.arrival(handle, length);
-  if (!bound_ || arrival == nullptr) return false;
-  iovec part{const_cast<uint8_t*>(datagram.data()), datagram.size()};
-  SendRun run;
-  run.parts = {&part, 1};
-  run.destination = arrival->source;
-  run.source = arrival->local;
-  run.tos = tos_of(datagram);
-  send_now(commands_, nullptr, kNoPeer, run);
-  return true;
+  if (arrival == nullptr) return false;
+  return send_single(nullptr, kNoPeer, arrival->source, arrival->local, datagram, tos_of(datagram));
 }
 
 // — runs of a batch —
@@ -231,7 +295,7 @@ void Plane::emit(Context& ctx) noexcept {
   }
   ctx.run_count = 0;
   ctx.arena_used = 0;
-  let_writers_in();
+  let_writers_in(ctx);
 }
 
 /** Waits for room and keeps the runs, cut to what has not left, of peers that are still there. False: give up. */
@@ -273,7 +337,7 @@ void Plane::settle(Context& ctx, SendRun& run, const RunOwner& owner) noexcept {
   const bool there = peer.generation == owner.generation;
   if (run.forget_source && there) {
     const std::lock_guard lock(peer_locks_.of(owner.peer));
-    if (peer.source == run.source) peer.source = LocalSource{};
+    forget_source(peer, run.source);
   }
   if (run.error == 0) return;
   ctx.counters.add(is_full(run.error) ? Drop::outSocketFull : Drop::outSocketError, run.datagrams_failed);
@@ -281,8 +345,10 @@ void Plane::settle(Context& ctx, SendRun& run, const RunOwner& owner) noexcept {
 }
 
 /** Between runs, when nothing is looked up: a command need not wait for the rest of the batch. */
-void Plane::let_writers_in() noexcept {
+void Plane::let_writers_in(Context& ctx) noexcept {
   if (!lock_.contended()) return;
+  // What was collected for a peer that a command now removes must be gone before.
+  send_forwards(ctx);
   lock_.unlock_shared();
   lock_.lock_shared();
 }

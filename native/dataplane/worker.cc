@@ -35,8 +35,9 @@ Worker::Worker(LiveDevice& device, size_t queue, WakeEvent wake, ReceiveBatch ba
       wake_(std::move(wake)),
       batch_(std::move(batch)),
       sink_(std::move(sink)),
-      context_(std::move(context)),
-      tun_buffer_(std::make_unique_for_overwrite<uint8_t[]>(kTunReadMax)) {}
+      context_(std::move(context)) {
+  if (device_.tun_.has_value()) tun_buffer_ = std::make_unique_for_overwrite<uint8_t[]>(kTunReadMax);
+}
 
 Worker::~Worker() { stop(); }
 
@@ -51,9 +52,12 @@ Result<std::unique_ptr<Worker>> Worker::create(LiveDevice& device, size_t queue)
   if (aead == nullptr) return Error{ENOSYS, "find a ChaCha20-Poly1305 implementation"};
   auto sink = std::make_unique<LiveSink>(device, queue, std::move(*scratch));
   const TunFeatures& features = device.tun_features();
-  // Super-packets may be written whenever there is a header to say so; USO only where the kernel knows it.
-  auto coalescer = std::make_unique<Coalescer>(
-      CoalesceOffloads{features.vnet_hdr, device.options_.tun_offloads && features.vnet_hdr, features.uso});
+  std::unique_ptr<Coalescer> coalescer;
+  if (device.tun_.has_value()) {
+    // Super-packets may be written whenever there is a header to say so; USO only where the kernel knows it.
+    coalescer = std::make_unique<Coalescer>(
+        CoalesceOffloads{features.vnet_hdr, device.options_.tun_offloads && features.vnet_hdr, features.uso});
+  }
   auto context = std::make_unique<Context>(*sink, std::move(aead), std::move(coalescer));
   return std::unique_ptr<Worker>(new Worker(device, queue, std::move(*wake), std::move(*batch), std::move(sink),
                                             std::move(context)));
@@ -131,10 +135,11 @@ void Worker::collect_sources() noexcept {
   const uint32_t asked = asked_.load(std::memory_order_acquire);
   for (pollfd& source : sources_) source = {-1, POLLIN, 0};
   sources_[kWake].fd = wake_.fd();
-  if (!device_.deleted_.load(std::memory_order_relaxed)) sources_[kTun].fd = device_.tun_->queue_fd(queue_);
+  const bool tun = device_.tun_.has_value() && !device_.deleted_.load(std::memory_order_relaxed);
+  if (tun) sources_[kTun].fd = device_.tun_->queue_fd(queue_);
   if (queue_ == 0) {
     sources_[kTimer].fd = device_.timer_.fd();
-    if (!device_.monitor_.deleted()) sources_[kLink].fd = device_.monitor_.fd();
+    if (device_.monitor_.has_value() && !device_.monitor_->deleted()) sources_[kLink].fd = device_.monitor_->fd();
   }
   DeviceLock& lock = device_.plane().lock();
   lock.lock_shared();

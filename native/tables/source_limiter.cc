@@ -29,6 +29,11 @@ bool SourceLimiter::allow6(const uint8_t address[16], double now_ms, const Rate&
   return take(load_be64(address), 6, now_ms, rate);
 }
 
+bool SourceLimiter::allow_relayed(uint32_t relay, const uint8_t slot[8], double now_ms, const Rate& rate) noexcept {
+  const Rate whole{rate.per_second * kRelayFactor, rate.burst * kRelayFactor};
+  return take(load_be64(slot), kSlot + relay, now_ms, rate) && take(relay, kRelay, now_ms, whole);
+}
+
 bool SourceLimiter::take(uint64_t source, uint32_t family, double now_ms, const Rate& rate) noexcept {
   const double full = rate.burst * kCost;
   Bucket* const set = &buckets_[mix(source + family, seed0_, seed1_) % kSets * kWays];

@@ -1,4 +1,4 @@
-// Token bucket per source address (IPv4 address, IPv6 /64), for control datagrams before they reach JavaScript
+// Token bucket per source (IPv4 address, IPv6 /64, slot at a relay), for control datagrams before they reach JavaScript
 // (docs/dataplane.md, "Network to tunnel" 2). A fixed, set-associative table with a seeded hash: the least recently used
 // bucket of a set makes room. Leaves out the protocol's own limit under load (paper §5.3), which is TypeScript's.
 
@@ -20,6 +20,8 @@ class SourceLimiter {
   static constexpr Rate kCalm = {512, 512};
   /** While JavaScript is behind: what the protocol itself gives a source under load (paper §5.3). */
   static constexpr Rate kLoaded = {20, 5};
+  /** All slots of one relay together: in times of one source's rate. */
+  static constexpr double kRelayFactor = 8;
   static constexpr size_t kEntries = 4096;
 
   /** `seed0`, `seed1`: random. */
@@ -29,6 +31,8 @@ class SourceLimiter {
   bool allow4(const uint8_t address[4], double now_ms, const Rate& rate = kCalm) noexcept;
   /** The first 64 bits of the address are the source. */
   bool allow6(const uint8_t address[16], double now_ms, const Rate& rate = kCalm) noexcept;
+  /** A token of the slot's bucket, and then one of its relay's, which could name slots at will. */
+  bool allow_relayed(uint32_t relay, const uint8_t slot[8], double now_ms, const Rate& rate = kCalm) noexcept;
 
  private:
   struct Bucket {
@@ -38,8 +42,11 @@ class SourceLimiter {
     double refilled_at = 0;
     /** Count of calls at the last use; 0 = free. */
     uint64_t used = 0;
+    /** 4, 6, kRelay, or kSlot + the relay's number: what `source` is. */
     uint32_t family = 0;
   };
+  static constexpr uint32_t kRelay = 0x100;
+  static constexpr uint32_t kSlot = 0x200;
   static constexpr size_t kWays = 8;
   static constexpr size_t kSets = kEntries / kWays;
 

@@ -45,8 +45,8 @@ class StressSink final : public Sink {
     SendReport report;
     const bool full = random_.one_in(20);
     for (SendRun& run : runs) {
-      const auto* bytes = static_cast<const uint8_t*>(run.parts[0].iov_base);
-      const size_t length = run.parts[0].iov_len;
+      const Bytes bytes = bytes_of(run);
+      const size_t length = bytes.size();
       const size_t step = run.segment_size == 0 ? length : run.segment_size;
       const auto datagrams = static_cast<uint32_t>((length + step - 1) / step);
       run.error = full ? EAGAIN : 0;
@@ -55,7 +55,7 @@ class StressSink final : public Sink {
       run.datagrams_failed = full ? datagrams : 0;
       (full ? report.datagrams_full : report.datagrams_sent) += datagrams;
       if (full) continue;
-      for (Bytes& message : cut(Bytes(bytes, bytes + length), step)) {
+      for (Bytes& message : cut(bytes, step)) {
         if (load_le32(message.data()) != 4) continue;
         book_.note(index_of(message), counter_of(message));
         if (kept.size() < 64) kept.push_back(std::move(message));
@@ -63,6 +63,7 @@ class StressSink final : public Sink {
     }
     return report;
   }
+  bool set_fragmenting(sa_family_t, bool) noexcept override { return true; }
   bool wait_for_room() noexcept override {
     std::this_thread::yield();
     return !random_.one_in(4);

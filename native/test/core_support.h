@@ -36,6 +36,16 @@ struct SentRun {
   uint8_t tos = 0;
 };
 
+/** The bytes of a run, whatever parts they are in. */
+inline Bytes bytes_of(const SendRun& run) {
+  Bytes all;
+  for (const iovec& part : run.parts) {
+    const auto* bytes = static_cast<const uint8_t*>(part.iov_base);
+    all.insert(all.end(), bytes, bytes + part.iov_len);
+  }
+  return all;
+}
+
 /** Keeps what leaves. `room`: datagrams that the send buffer still takes. */
 class TestSink final : public Sink {
  public:
@@ -43,9 +53,8 @@ class TestSink final : public Sink {
     SendReport report;
     ++report.calls;
     for (SendRun& run : out) {
-      CHECK_EQ(run.parts.size(), size_t{1});
-      const auto* bytes = static_cast<const uint8_t*>(run.parts[0].iov_base);
-      const size_t length = run.parts[0].iov_len;
+      const Bytes bytes = bytes_of(run);
+      const size_t length = bytes.size();
       const size_t step = run.segment_size == 0 ? length : run.segment_size;
       const auto datagrams = static_cast<uint32_t>((length + step - 1) / step);
       const uint32_t taken = std::min(datagrams, room);
@@ -59,9 +68,15 @@ class TestSink final : public Sink {
       report.datagrams_full += datagrams - taken;
       if (taken == 0) continue;
       const size_t kept = std::min(length, taken * step);
-      sent.push_back({Bytes(bytes, bytes + kept), run.segment_size, run.destination, run.source, run.tos});
+      sent.push_back({Bytes(bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(kept)), run.segment_size,
+                      run.destination, run.source, run.tos});
+      parts.push_back(run.parts.size());
     }
     return report;
+  }
+  bool set_fragmenting(sa_family_t, bool allowed) noexcept override {
+    fragmenting = allowed;
+    return true;
   }
   bool wait_for_room() noexcept override {
     ++waits;
@@ -91,6 +106,9 @@ class TestSink final : public Sink {
   }
 
   std::vector<SentRun> sent;
+  /** Of each run that was sent: how many pieces it was in. */
+  std::vector<size_t> parts;
+  bool fragmenting = true;
   std::vector<Bytes> written;
   uint32_t room = std::numeric_limits<uint32_t>::max() / 2;
   uint32_t room_after_wait = 0;

@@ -173,7 +173,7 @@ export const DROP_REASONS = [
   'inFiltered',
   'tunWriteFailed',
   // relayed datagrams
-  'inRelayUnknown', // from an address that is neither a relay of ours nor the endpoint of a peer with a slot
+  'inRelayUnknown', // from an address that is neither a relay of ours nor the endpoint of a peer with a slot, or from a slot of none
   'relayBadInner', // what is inside is not a WireGuard message
   'relayNoSlot', // nobody has the slot, or its peer has no endpoint, or it is the sender itself
   'relayLimited', // the sender's bytes per second are used up

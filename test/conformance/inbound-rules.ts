@@ -24,7 +24,7 @@ export function inboundRules(open: (options?: PlaneOptions) => Lab): void {
         word(0, 32),
         word(5, 148),
         word(0x0100_0004, 64),
-        word(0x20, 40),
+        word(0x21, 40),
       ];
       for (const datagram of unknown) lab.receive(datagram, from);
       expect(lab.drops()).toEqual({ inUnknownType: unknown.length });

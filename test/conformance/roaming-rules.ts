@@ -1,7 +1,7 @@
 // Where a peer is and which address of ours it sees: "Network to tunnel" 4 of docs/dataplane.md (paper §2.1; checklist 28, 29).
 
 import { describe, expect, it } from 'vitest';
-import { DescriptorKind } from '../../src/dataplane/dataplane.ts';
+import { DescriptorKind, ROAMED_INTERVAL_MS } from '../../src/dataplane/dataplane.ts';
 import { endpoint, type Lab, LOCAL_V4, type PlaneOptions } from './lab.ts';
 import { ipv4 } from './packets.ts';
 
@@ -33,10 +33,76 @@ export function roamingRules(open: (options?: PlaneOptions) => Lab): void {
       session.keepalive({ source: ELSEWHERE });
       expect(lab.plane.endpoint(slot)).toBe(home);
       expect(lab.poll()).toMatchObject([{ kind: DescriptorKind.roamed, source: ELSEWHERE }]);
-      session.keepalive({ source: ELSEWHERE });
-      expect(lab.kinds()).toEqual([DescriptorKind.roamed]);
       lab.tunnel(ipv4());
       expect(lab.sent()).toMatchObject([{ destination: home, source: null }]);
+    });
+
+    it('tells each place of such a peer once, until the peer was at its endpoint again', () => {
+      const lab = open();
+      const session = lab.remote({ roaming: false }).install();
+      session.keepalive({ source: ELSEWHERE });
+      lab.poll();
+      lab.advance(10_000);
+      session.keepalive({ source: ELSEWHERE });
+      expect(lab.kinds()).toEqual([]);
+      session.keepalive();
+      expect(lab.kinds()).toEqual([]);
+      session.keepalive({ source: ELSEWHERE });
+      expect(lab.poll()).toMatchObject([{ kind: DescriptorKind.roamed, source: ELSEWHERE }]);
+    });
+
+    it('tells it again after a new endpoint was set', () => {
+      const lab = open();
+      const session = lab.remote({ roaming: false }).install();
+      const { slot, endpoint: home } = session.remote;
+      session.keepalive({ source: ELSEWHERE });
+      lab.poll();
+      lab.plane.setEndpoint(slot, ELSEWHERE);
+      lab.advance(ROAMED_INTERVAL_MS);
+      session.keepalive({ source: ELSEWHERE });
+      expect(lab.kinds()).toEqual([]);
+      lab.plane.setEndpoint(slot, home);
+      session.keepalive({ source: ELSEWHERE });
+      expect(lab.poll()).toMatchObject([{ kind: DescriptorKind.roamed, source: ELSEWHERE }]);
+    });
+
+    it('tells two paths of such a peer that alternate at most ten times a second', () => {
+      const lab = open();
+      const session = lab.remote({ roaming: false }).install();
+      const other = endpoint('[2001:db8::7]:7');
+      let told = 0;
+      for (let packet = 0; packet < 400; packet++) {
+        session.keepalive({ source: packet % 2 === 0 ? ELSEWHERE : other });
+        told += lab.poll().length;
+        lab.advance(5);
+      }
+      expect(told).toBe((400 * 5) / ROAMED_INTERVAL_MS);
+    });
+
+    it('puts a newer place into a report that nobody has fetched', () => {
+      const lab = open();
+      const session = lab.remote({ roaming: false }).install();
+      const other = endpoint('[2001:db8::7]:7');
+      session.keepalive({ source: ELSEWHERE });
+      session.keepalive({ source: other });
+      expect(lab.poll()).toMatchObject([{ kind: DescriptorKind.roamed, source: other }]);
+      lab.advance(ROAMED_INTERVAL_MS);
+      session.keepalive({ source: other });
+      expect(lab.kinds()).toEqual([]);
+    });
+
+    it('leaves the control frames of such a peer to speak for themselves', () => {
+      const lab = open();
+      const session = lab.remote({ roaming: false }).install();
+      session.deliver(new Uint8Array(16), { source: ELSEWHERE });
+      expect(lab.poll()).toMatchObject([{ kind: DescriptorKind.frame, source: ELSEWHERE }]);
+      // A frame from the endpoint does not bring the peer back there either.
+      session.keepalive({ source: ELSEWHERE });
+      lab.poll();
+      lab.advance(10_000);
+      session.deliver(new Uint8Array(16));
+      session.keepalive({ source: ELSEWHERE });
+      expect(lab.kinds()).toEqual([DescriptorKind.frame]);
     });
 
     it('finds the endpoint of a peer that had none', () => {

@@ -54,6 +54,8 @@ type Outcome = DropReason | null;
 
 function receive(state: PlaneState, received: Received): Outcome {
   const { bytes } = received;
+  // Nobody has such an address: only a relay of ours may give one.
+  if (isRelayed(received.source)) return 'inRelayUnknown';
   if (bytes.length < 4) return 'inUnknownType';
   if (readU32le(bytes, 0) === RELAY_MESSAGE_TYPE) return relayed(state, received);
   const outcome = wireGuard(state, received);
