@@ -3,36 +3,40 @@
 // another network) sends one without waiting for REKEY_TIMEOUT. A session that works is renewed at its endpoint alone.
 
 import { after, elapsedMs, type Instant, NEVER, UNSET } from '../base/instant.ts';
+import { isRelayed } from '../base/relayed.ts';
 import { RecordField } from '../dataplane/dataplane.ts';
 import { bindingIndication } from '../path/stun/message.ts';
 import type { Punch } from '../protocol/control.ts';
 import type { Candidate } from '../protocol/values.ts';
 import { KEEPALIVE_TIMEOUT_MS } from '../wireguard/constants.ts';
+import type { MessageSource } from '../wireguard/message-source.ts';
 import type { Peer } from '../wireguard/peer.ts';
 import { drawTxid, type MeshContext, reschedule } from './mesh-context.ts';
 import { type MeetingState, type MeshPeer, meetingOf } from './mesh-peer.ts';
+import { endpointOf, type Paths } from './paths.ts';
 
 /** The one early repetition inside an attempt, by when an answer should have come on any path. */
 export const REPEAT_AFTER_MS = 1_000;
-/** A session that was asked for a sign of life has this long to give one. */
-export const PROBE_ANSWER_MS = 1_000;
 /** Punches of one peer closer together than this are ignored. */
 export const PUNCH_INTERVAL_MIN_MS = 50;
 
 export class Meeting {
   readonly #context: MeshContext;
+  readonly #paths: Paths;
   /** Those with an attempt that is running. */
   readonly #attempting = new Set<MeshPeer>();
 
-  constructor(context: MeshContext) {
+  constructor(context: MeshContext, paths: Paths) {
     this.#context = context;
+    this.#paths = paths;
   }
 
   // — what the engine says —
 
   /** True when it went to other addresses than the endpoint too. */
   initiationSent(mesh: MeshPeer, peer: Peer, message: Uint8Array, now: Instant): boolean {
-    const meeting = meetingOf(mesh);
+    const meeting = meetingOf(mesh, now);
+    this.#paths.attempted(mesh, peer, now);
     const first = meeting.attemptAt === null;
     if (first) {
       meeting.attemptAt = now;
@@ -43,25 +47,47 @@ export class Meeting {
     meeting.replied = false;
     if (first && !meeting.wide && isAlive(peer, now)) return false;
     if (!replied) this.#punch(mesh, meeting);
-    return this.#sendToAll(mesh, peer, message);
+    return this.#sendToAll(mesh, peer, message, now);
   }
 
-  #sendToAll(mesh: MeshPeer, peer: Peer, message: Uint8Array): boolean {
+  #sendToAll(mesh: MeshPeer, peer: Peer, message: Uint8Array, now: Instant): boolean {
     let sent = false;
-    for (const { endpoint } of this.candidatesOf(mesh)) {
-      if (endpoint === peer.endpoint || !this.#context.plane.sendTo(endpoint, message)) continue;
+    for (const endpoint of this.#paths.targetsOf(mesh, peer)) {
+      if (!this.#mayReach(mesh, now) || !this.#context.plane.sendTo(endpoint, message)) continue;
       this.#context.counters.count('initiationsElsewhere');
       sent = true;
     }
     return sent;
   }
 
+  /** Takes from what may go to places that are not proved. */
+  #mayReach(mesh: MeshPeer, now: Instant): boolean {
+    if (meetingOf(mesh, now).unproved.take(now)) return true;
+    this.#context.counters.count('unprovedLimited');
+    return false;
+  }
+
+  /** Back where the initiation came from, and by relay too: what leads here need not lead back. */
+  sendResponse(mesh: MeshPeer, peer: Peer, response: Uint8Array, source: MessageSource, now: Instant): boolean {
+    const { plane } = this.#context;
+    const from = endpointOf(source);
+    const sent =
+      from === peer.endpoint ? plane.sendHandshake(peer.slot, response, now) : plane.reply(source.handle, response);
+    if (isRelayed(from)) return sent;
+    let relayed = false;
+    for (const { endpoint, kind } of this.#paths.originsOf(mesh)) {
+      if (kind === 'relay' && plane.sendTo(endpoint, response)) relayed = true;
+    }
+    return sent || relayed;
+  }
+
   #punch(mesh: MeshPeer, meeting: MeetingState): void {
     const txid = drawTxid(this.#context);
     meeting.punchTxid = txid;
     this.#context.counters.count('punchesSent');
-    const { localCandidates, outputs } = this.#context;
-    outputs.punch({ type: 'punch', to: mesh.node.id, txid, reply: false, candidates: [...localCandidates] });
+    const { localCandidates, localReach, outputs } = this.#context;
+    const candidates = [...localCandidates];
+    outputs.punch({ type: 'punch', to: mesh.node.id, txid, reply: false, candidates, reach: localReach });
   }
 
   peerChanged(mesh: MeshPeer, peer: Peer): void {
@@ -77,7 +103,6 @@ export class Meeting {
     meeting.repeatAt = NEVER;
     meeting.punchTxid = null;
     meeting.replied = false;
-    if (peer.session === null) meeting.probeAt = NEVER;
     reschedule(this.#context, mesh);
   }
 
@@ -94,9 +119,7 @@ export class Meeting {
         meeting.repeatAt = NEVER;
         this.#context.engine.hurry(peer, now);
       }
-      if (meeting.probeAt <= now) this.#probeOver(mesh, meeting, peer, now);
     }
-    reschedule(this.#context, mesh);
   }
 
   // — candidates —
@@ -114,6 +137,7 @@ export class Meeting {
 
   #candidatesKnown(mesh: MeshPeer, now: Instant): void {
     this.guessEndpoint(mesh, now);
+    this.#paths.told(mesh, now);
     if (mesh.peer !== null && mesh.peer.attempt !== null) this.#context.engine.hurry(mesh.peer, now);
   }
 
@@ -138,7 +162,7 @@ export class Meeting {
     const { peer } = mesh;
     const { engine, counters, outputs } = this.#context;
     if (peer === null || !engine.running) return;
-    const meeting = meetingOf(mesh);
+    const meeting = meetingOf(mesh, now);
     const expected = punch.reply && meeting.punchTxid === punch.txid;
     // Replies that we wait for are as many as our punches, and need no limit.
     if (!expected && elapsedMs(meeting.lastPunchAt, now) < PUNCH_INTERVAL_MIN_MS) {
@@ -149,12 +173,16 @@ export class Meeting {
     const news = isNews(this.candidatesOf(mesh), punch.candidates);
     if (punch.candidates.length > 0) meeting.punched = punch.candidates;
     this.guessEndpoint(mesh, now);
-    this.#indicate(punch.candidates);
+    this.#indicate(mesh, punch.candidates, now);
+    this.#paths.told(mesh, now);
     if (!punch.reply) {
       counters.count('punchesAnswered');
-      const candidates = [...this.#context.localCandidates];
-      outputs.punch({ type: 'punch', to: punch.from, txid: punch.txid, reply: true, candidates });
+      const { localCandidates, localReach } = this.#context;
+      const candidates = [...localCandidates];
+      outputs.punch({ type: 'punch', to: punch.from, txid: punch.txid, reply: true, candidates, reach: localReach });
     }
+    const endpoints = punch.candidates.map(({ endpoint }) => endpoint);
+    if (peer.attempt === null) this.#paths.news(mesh, endpoints, now);
     if (peer.attempt === null || !(expected || news)) return;
     if (expected) meeting.punchTxid = null;
     meeting.replied = expected;
@@ -162,41 +190,23 @@ export class Meeting {
   }
 
   /** What leaves opens the firewalls for what shall come. */
-  #indicate(candidates: readonly Candidate[]): void {
+  #indicate(mesh: MeshPeer, candidates: readonly Candidate[], now: Instant): void {
     const { usable, plane, random, counters } = this.#context;
     for (const { endpoint } of usable.choose(candidates)) {
-      if (usable.isOwn(endpoint)) continue;
+      if (usable.isOwn(endpoint) || !this.#mayReach(mesh, now)) continue;
       if (plane.sendTo(endpoint, bindingIndication(random))) counters.count('indicationsSent');
     }
-  }
-
-  // — signs of life —
-
-  /** Something that the peer answers has just been sent; if nothing is heard in time, an attempt over all candidates begins. */
-  expectAnswer(mesh: MeshPeer, now: Instant): void {
-    const meeting = meetingOf(mesh);
-    if (meeting.probeAt !== NEVER) return;
-    meeting.probeSince = now;
-    meeting.probeAt = after(now, PROBE_ANSWER_MS);
-    reschedule(this.#context, mesh);
-  }
-
-  #probeOver(mesh: MeshPeer, meeting: MeetingState, peer: Peer, now: Instant): void {
-    meeting.probeAt = NEVER;
-    if (peer.session === null || peer.recorded(RecordField.lastAuthenticatedReceive) >= meeting.probeSince) return;
-    this.#context.counters.count('probesFailed');
-    this.beginWide(mesh, peer, now);
   }
 
   /** A new session is wanted, wherever the peer is. */
   beginWide(mesh: MeshPeer, peer: Peer, now: Instant): void {
     const { engine, plane } = this.#context;
-    meetingOf(mesh).wide = true;
+    meetingOf(mesh, now).wide = true;
     plane.clearSource(peer.slot);
     if (peer.attempt === null) engine.begin(peer, now);
     else engine.hurry(peer, now);
     // Nothing began (the link is down): the mark is for an attempt, not for the next one some day.
-    if (peer.attempt === null) meetingOf(mesh).wide = false;
+    if (peer.attempt === null) meetingOf(mesh, now).wide = false;
   }
 }
 

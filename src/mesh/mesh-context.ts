@@ -5,7 +5,9 @@ import { earliest, type Instant, NEVER } from '../base/instant.ts';
 import type { Endpoint } from '../base/ip.ts';
 import type { RandomSource } from '../base/prng.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
+import type { TokenBucket } from '../path/token-bucket.ts';
 import type { PunchRequest } from '../protocol/control.ts';
+import type { Reach } from '../protocol/reach.ts';
 import type { Candidate, NodeId } from '../protocol/values.ts';
 import type { Deadlines } from '../wireguard/deadlines.ts';
 import type { Engine } from '../wireguard/engine.ts';
@@ -38,6 +40,8 @@ export interface MeshOutputs {
 }
 
 export interface MeshContext {
+  /** The node's part of the budget of probes; begins with the first. */
+  readonly probeBudget: (now: Instant) => TokenBucket;
   readonly engine: Engine;
   readonly plane: DataPlane;
   readonly random: RandomSource;
@@ -47,12 +51,14 @@ export interface MeshContext {
   readonly usable: UsableEndpoints;
   /** Ours. */
   localCandidates: readonly Candidate[];
+  /** What is told with them. */
+  localReach: Reach | null;
 }
 
 /** To be called after any change of the peer's deadlines. */
 export function reschedule(context: MeshContext, mesh: MeshPeer): void {
-  const { meeting } = mesh;
-  context.deadlines.schedule(mesh, meeting === null ? NEVER : earliest(meeting.repeatAt, meeting.probeAt));
+  const { meeting, paths } = mesh;
+  context.deadlines.schedule(mesh, earliest(meeting?.repeatAt ?? NEVER, paths?.deadline ?? NEVER));
 }
 
 /** Uniform in 0 … 2^32 − 1. */

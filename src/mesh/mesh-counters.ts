@@ -15,7 +15,11 @@ export const MESH_COUNTERS = [
   'pongsUnexpected',
   'framesUnknown', // of a kind or version that is not known
   'framesMalformed',
-  'probesFailed', // a session was silent when it should have answered: a new attempt
+  'probesSent', // pings to remotes of peers
+  'probesRefused', // held back for the budget
+  'probesFailed', // a session that nobody answered for by any path: a new attempt
+  'remotesRefused', // more places of one peer than are remembered
+  'unprovedLimited', // initiations and indications that were too many for one peer
   'peersUnattached', // records that cannot be peers: our own key, a key twice, too many
   'addressesRefused', // of a peer, outside of the network
 ] as const;

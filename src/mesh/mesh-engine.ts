@@ -4,24 +4,27 @@
 
 import { toBase64 } from '../base/bytes.ts';
 import type { Instant, WallTime } from '../base/instant.ts';
-import { type Endpoint, formatAddress, formatEndpoint } from '../base/ip.ts';
+import type { Endpoint } from '../base/ip.ts';
 import type { RandomSource } from '../base/prng.ts';
 import type { CryptoProvider } from '../crypto/provider.ts';
 import { type DataPlane, RecordField } from '../dataplane/dataplane.ts';
+import { nodeProbeBudget } from '../path/schedule.ts';
+import type { TokenBucket } from '../path/token-bucket.ts';
 import type { Delta, Punch, Snapshot } from '../protocol/control.ts';
 import type { PeerState } from '../protocol/local-api.ts';
 import type { NetmapNode, Network } from '../protocol/netmap.ts';
+import type { Reach } from '../protocol/reach.ts';
 import type { Candidate, NodeId, PublicKeyText } from '../protocol/values.ts';
 import { Deadlines } from '../wireguard/deadlines.ts';
 import { Engine } from '../wireguard/engine.ts';
-import type { EngineExtension } from '../wireguard/extension.ts';
-import type { Peer } from '../wireguard/peer.ts';
+import { type MeshParts, meshExtension } from './extension.ts';
 import { PING_BYTES_MIN } from './frames.ts';
 import { Meeting } from './meeting.ts';
 import type { MeshContext, MeshOutputs } from './mesh-context.ts';
 import { MeshCounters } from './mesh-counters.ts';
-import { type MeshPeer, meetingOf } from './mesh-peer.ts';
+import type { MeshPeer } from './mesh-peer.ts';
 import { type DeltaResult, Netmap, type NetmapChange, type SavedNetmap } from './netmap.ts';
+import { Paths } from './paths.ts';
 import { type PingResult, Pings } from './pings.ts';
 import { Roster } from './roster.ts';
 import { UsableEndpoints } from './usable-endpoints.ts';
@@ -72,8 +75,10 @@ export class MeshEngine {
   readonly counters = new MeshCounters();
   readonly #context: MeshContext;
   readonly #meeting: Meeting;
+  readonly #paths: Paths;
   readonly #pings: Pings;
   readonly #roster: Roster;
+  readonly #parts: MeshParts;
   readonly #crypto: CryptoProvider;
   #publicKey: PublicKeyText | null = null;
 
@@ -88,7 +93,7 @@ export class MeshEngine {
       idleTimeoutMs: options.idleTimeoutMs ?? IDLE_TIMEOUT_MS,
       ...(options.onLink === undefined ? {} : { onLink: options.onLink }),
       ...(options.onBindFailed === undefined ? {} : { onBindFailed: options.onBindFailed }),
-      extension: this.#extension(),
+      extension: meshExtension(() => this.#parts),
     });
     this.#context = {
       engine: this.engine,
@@ -98,57 +103,20 @@ export class MeshEngine {
       counters: this.counters,
       deadlines: new Deadlines<MeshPeer>(),
       usable: new UsableEndpoints(),
+      probeBudget: lazyBudget(),
       localCandidates: [],
+      localReach: null,
     };
-    this.#meeting = new Meeting(this.#context);
-    this.#pings = new Pings(this.#context, this.#meeting);
-    this.#roster = new Roster(this.#context, this.#meeting, this.#pings, options.peersMax ?? PEERS_MAX);
-  }
-
-  #extension(): EngineExtension {
-    const withMesh = (peer: Peer, act: (mesh: MeshPeer) => void): void => {
-      const mesh = this.#roster.of(peer);
-      if (mesh !== undefined) act(mesh);
-    };
-    return {
-      initiationSent: (peer, message, now) => {
-        const mesh = this.#roster.of(peer);
-        return mesh !== undefined && this.#meeting.initiationSent(mesh, peer, message, now);
-      },
-      attemptGivenUp: (peer) =>
-        withMesh(peer, (mesh) => {
-          meetingOf(mesh).gaveUp = true;
-          this.#pings.dropWaiting(mesh);
-        }),
-      sessionWorks: (peer, now) =>
-        withMesh(peer, (mesh) => {
-          if (mesh.meeting !== null) mesh.meeting.gaveUp = false;
-          this.#pings.sessionWorks(mesh, peer, now);
-          this.#context.outputs.changed();
-        }),
-      heard: (peer) =>
-        withMesh(peer, (mesh) => {
-          mesh.proven = true;
-          this.#context.outputs.changed();
-        }),
-      peerChanged: (peer) =>
-        withMesh(peer, (mesh) => {
-          this.#meeting.peerChanged(mesh, peer);
-          this.#context.outputs.changed();
-        }),
-      frame: (peer, frame, source, receivedAt) =>
-        withMesh(peer, (mesh) => this.#pings.handleFrame(mesh, peer, frame, source, receivedAt)),
-      stun: (datagram, { address, port }, receivedAt) => {
-        this.#context.outputs.stun?.(datagram, formatEndpoint(formatAddress(address), port), receivedAt);
-      },
-      nextDeadline: () => this.#context.deadlines.next(),
-      expire: (now) => {
-        const { deadlines } = this.#context;
-        for (let mesh = deadlines.due(now); mesh !== undefined; mesh = deadlines.due(now)) {
-          this.#meeting.expire(mesh, now);
-        }
-      },
-    };
+    this.#paths = new Paths(this.#context, {
+      relayed: () => [],
+      begin: (mesh, peer, now) => this.#meeting.beginWide(mesh, peer, now),
+      moved: () => {},
+    });
+    this.#meeting = new Meeting(this.#context, this.#paths);
+    this.#pings = new Pings(this.#context, this.#paths);
+    const parts = { meeting: this.#meeting, paths: this.#paths, pings: this.#pings };
+    this.#roster = new Roster(this.#context, parts, options.peersMax ?? PEERS_MAX);
+    this.#parts = { ...parts, context: this.#context, roster: this.#roster };
   }
 
   // — device —
@@ -201,6 +169,11 @@ export class MeshEngine {
       before.length === candidates.length && before.every(({ endpoint }, i) => endpoint === candidates[i]?.endpoint);
     if (same) return;
     this.#meeting.localCandidatesChanged(now);
+  }
+
+  /** What is told with them. */
+  setLocalReach(reach: Reach | null): void {
+    this.#context.localReach = reach;
   }
 
   // — the netmap —
@@ -272,9 +245,7 @@ export class MeshEngine {
       this.#context.plane.clearSource(peer.slot);
       if (peer.attempt !== null) this.#meeting.beginWide(mesh, peer, now);
       else if (peer.session !== null && this.#context.plane.canSend(peer.slot, now)) {
-        this.#pings.probe(mesh, peer, now);
-        // Also when it could not even leave: there may be a way once the network has settled.
-        this.#meeting.expectAnswer(mesh, now);
+        this.#paths.networkChanged(mesh, now);
       }
     }
     this.engine.deadlineChanged();
@@ -342,6 +313,14 @@ export class MeshEngine {
     this.engine.close(now);
     this.#publicKey = null;
   }
+}
+
+function lazyBudget(): (now: Instant) => TokenBucket {
+  let budget: TokenBucket | null = null;
+  return (now) => {
+    budget ??= nodeProbeBudget(now);
+    return budget;
+  };
 }
 
 function publicKeyOf(crypto: CryptoProvider, privateKey: Uint8Array): PublicKeyText | null {

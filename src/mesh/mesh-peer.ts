@@ -1,12 +1,21 @@
-// One peer of the mesh: its record in the netmap, the engine's peer, and what is remembered of meeting it, made when the
-// first attempt, punch or ping needs it. Data only; meeting.ts and pings.ts act on it.
+// One peer of the mesh: its record in the netmap, the engine's peer, and what is remembered of meeting it and of its paths, made when
+// the first attempt, punch or ping needs it. Data only; meeting.ts, paths.ts and pings.ts act on it.
 
 import { type Instant, NEVER } from '../base/instant.ts';
 import type { Endpoint } from '../base/ip.ts';
+import type { PeerPaths } from '../path/peer-paths.ts';
+import { TokenBucket } from '../path/token-bucket.ts';
 import type { NetmapNode } from '../protocol/netmap.ts';
 import type { Candidate } from '../protocol/values.ts';
 import type { Scheduled } from '../wireguard/deadlines.ts';
 import type { Peer } from '../wireguard/peer.ts';
+
+/**
+ * Initiations and indications to places that may be anybody's, for one peer: what it says of itself cannot make us send more. The burst is what
+ * an attempt needs: every candidate of a netmap and of a punch, a few times.
+ */
+export const UNPROVED_PER_SECOND = 40;
+export const UNPROVED_BURST = 120;
 
 export class MeshPeer implements Scheduled {
   heapIndex = -1;
@@ -20,6 +29,7 @@ export class MeshPeer implements Scheduled {
   /** The engine's endpoint was heard from; until then it is a guess. */
   proven = false;
   meeting: MeetingState | null = null;
+  paths: PeerPaths | null = null;
   pings: PingState | null = null;
 
   constructor(node: NetmapNode) {
@@ -41,11 +51,10 @@ export interface MeetingState {
   /** From punches; newer than the netmap's until that changes. */
   punched: readonly Candidate[];
   lastPunchAt: Instant;
-  /** Something authenticated has to come in from `probeSince` on, until `probeAt`. */
-  probeSince: Instant;
-  probeAt: Instant;
   /** The last attempt came to nothing, and no session has worked since. */
   gaveUp: boolean;
+  /** For what goes to places that are not proved. */
+  readonly unproved: TokenBucket;
 }
 
 export interface PingState {
@@ -60,7 +69,7 @@ export interface PingState {
 
 const LONG_AGO = Number.NEGATIVE_INFINITY as Instant;
 
-export function meetingOf(mesh: MeshPeer): MeetingState {
+export function meetingOf(mesh: MeshPeer, now: Instant): MeetingState {
   mesh.meeting ??= {
     attemptAt: null,
     wide: false,
@@ -69,9 +78,8 @@ export function meetingOf(mesh: MeshPeer): MeetingState {
     replied: false,
     punched: [],
     lastPunchAt: LONG_AGO,
-    probeSince: LONG_AGO,
-    probeAt: NEVER,
     gaveUp: false,
+    unproved: new TokenBucket(UNPROVED_PER_SECOND, UNPROVED_BURST, now),
   };
   return mesh.meeting;
 }

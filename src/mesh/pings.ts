@@ -1,14 +1,16 @@
-// Pings inside the tunnel: ours, with the time that their answers take, and the answers to those of others. A ping for which
+// Pings inside the tunnel: people's, with the time that their answers take, and the answers to those of others; the probes of paths are
+// paths.ts's. A ping for which
 // there is no session begins one and waits for it. Everything here is bounded; an answer that never comes needs no timer.
 
 import { elapsedMs, type Instant } from '../base/instant.ts';
+import type { Endpoint } from '../base/ip.ts';
 import type { NodeId } from '../protocol/values.ts';
 import type { MessageSource } from '../wireguard/message-source.ts';
 import type { Peer } from '../wireguard/peer.ts';
 import { decodeFrame, encodePing, encodePong, FRAME_BYTES_MAX, PING_BYTES_MIN } from './frames.ts';
-import type { Meeting } from './meeting.ts';
 import { drawTxid, type MeshContext } from './mesh-context.ts';
 import type { MeshPeer, PingState } from './mesh-peer.ts';
+import { endpointOf, type Paths } from './paths.ts';
 
 /** Pings without an answer that are remembered; then the oldest is forgotten. */
 export const PINGS_IN_FLIGHT_MAX = 1_024;
@@ -26,19 +28,18 @@ interface InFlight {
   readonly id: NodeId;
   /** Null while it waits for a session. */
   sentAt: Instant | null;
-  /** Not a person's: only what it tells about the path counts. */
-  readonly silent: boolean;
+  sentTo: Endpoint | null;
 }
 
 export class Pings {
   readonly #context: MeshContext;
-  readonly #meeting: Meeting;
+  readonly #paths: Paths;
   /** In the order in which they were made. */
   readonly #inFlight = new Map<number, InFlight>();
 
-  constructor(context: MeshContext, meeting: Meeting) {
+  constructor(context: MeshContext, paths: Paths) {
     this.#context = context;
-    this.#meeting = meeting;
+    this.#paths = paths;
   }
 
   get inFlight(): number {
@@ -51,7 +52,7 @@ export class Pings {
       return { ok: false, reason: `a ping has ${PING_BYTES_MIN} to ${FRAME_BYTES_MAX} bytes` };
     }
     const state = pingsOf(mesh, now);
-    const txid = this.#remember(mesh.node.id, false);
+    const txid = this.#remember(mesh.node.id);
     if (this.#send(mesh, peer, txid, bytes, now)) return { ok: true, txid };
     if (state.waiting.length >= PINGS_WAITING_MAX) {
       this.#inFlight.delete(txid);
@@ -62,18 +63,10 @@ export class Pings {
     return { ok: true, txid };
   }
 
-  /** Shows the peer where we are, and asks for a sign of life. False without a session. */
-  probe(mesh: MeshPeer, peer: Peer, now: Instant): boolean {
-    const txid = this.#remember(mesh.node.id, true);
-    if (this.#send(mesh, peer, txid, PING_BYTES_MIN, now)) return true;
-    this.#inFlight.delete(txid);
-    return false;
-  }
-
-  #remember(id: NodeId, silent: boolean): number {
+  #remember(id: NodeId): number {
     let txid = drawTxid(this.#context);
     while (this.#inFlight.has(txid)) txid = (txid + 1) >>> 0;
-    this.#inFlight.set(txid, { id, sentAt: null, silent });
+    this.#inFlight.set(txid, { id, sentAt: null, sentTo: null });
     if (this.#inFlight.size > PINGS_IN_FLIGHT_MAX) {
       const oldest = this.#inFlight.keys().next();
       if (!oldest.done) this.#inFlight.delete(oldest.value);
@@ -85,8 +78,9 @@ export class Pings {
     const ping = this.#inFlight.get(txid);
     if (ping === undefined || !this.#context.plane.sendFrame(peer.slot, encodePing(txid, bytes), now)) return false;
     ping.sentAt = now;
+    ping.sentTo = peer.endpoint;
     this.#context.counters.count('pingsSent');
-    this.#meeting.expectAnswer(mesh, now);
+    this.#paths.asked(mesh, now);
     return true;
   }
 
@@ -116,7 +110,8 @@ export class Pings {
     const frame = decodeFrame(bytes);
     switch (frame.kind) {
       case 'ping':
-        this.#answer(mesh, peer, encodePong(frame.txid, source.address, source.port), receivedAt);
+        this.#answer(mesh, peer, encodePong(frame.txid, source.address, source.port), endpointOf(source), receivedAt);
+        this.#paths.pingedFrom(mesh, endpointOf(source), receivedAt);
         break;
       case 'pong':
         this.#matched(mesh, peer, frame, receivedAt);
@@ -135,7 +130,8 @@ export class Pings {
     }
   }
 
-  #answer(mesh: MeshPeer, peer: Peer, pong: Uint8Array, now: Instant): void {
+  /** Goes back where the ping came from: it is that path that is asked about. */
+  #answer(mesh: MeshPeer, peer: Peer, pong: Uint8Array, to: Endpoint, now: Instant): void {
     const { counters, plane } = this.#context;
     const state = pingsOf(mesh, now);
     const earned = (Math.max(0, elapsedMs(state.tokensAt, now)) * PONGS_PER_SECOND) / 1000;
@@ -146,7 +142,8 @@ export class Pings {
       return;
     }
     state.tokens--;
-    if (plane.sendFrame(peer.slot, pong, now)) counters.count('pingsAnswered');
+    if (plane.sendFrameTo(peer.slot, pong, to, { dontFragment: false }, now) === 'sent')
+      counters.count('pingsAnswered');
   }
 
   #matched(
@@ -156,13 +153,13 @@ export class Pings {
     receivedAt: Instant,
   ): void {
     const { counters, outputs, plane } = this.#context;
-    const ping = this.#inFlight.get(pong.txid);
+    const known = this.#inFlight.get(pong.txid);
     const { id } = mesh.node;
-    if (ping === undefined || ping.id !== id || ping.sentAt === null) {
+    const ping = known !== undefined && known.id === id && known.sentAt !== null ? known : null;
+    if (ping === null && this.#paths.pong(mesh, pong.txid, receivedAt) === null) {
       counters.count('pongsUnexpected');
       return;
     }
-    this.#inFlight.delete(pong.txid);
     counters.count('pongsMatched');
     const state = pingsOf(mesh, receivedAt);
     const { observed } = pong;
@@ -171,9 +168,12 @@ export class Pings {
       state.observed = observed;
       outputs.observed({ id, endpoint: observed });
     }
+    if (ping === null) return;
+    this.#inFlight.delete(pong.txid);
+    const rttMs = Math.max(0, elapsedMs(ping.sentAt ?? receivedAt, receivedAt));
+    if (ping.sentTo !== null) this.#paths.answered(mesh, ping.sentTo, rttMs, receivedAt);
     const endpoint = plane.endpoint(peer.slot);
-    if (ping.silent || endpoint === null) return;
-    const rttMs = Math.max(0, elapsedMs(ping.sentAt, receivedAt));
+    if (endpoint === null) return;
     outputs.pong({ id, txid: pong.txid, rttMs, endpoint, observed });
   }
 }

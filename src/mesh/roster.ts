@@ -13,6 +13,7 @@ import type { Meeting } from './meeting.ts';
 import type { MeshContext } from './mesh-context.ts';
 import { MeshPeer } from './mesh-peer.ts';
 import type { NetmapChange } from './netmap.ts';
+import type { Paths } from './paths.ts';
 import type { Pings } from './pings.ts';
 
 /** Punches of nodes that the netmap does not know yet, kept for as long as an update may be on its way. */
@@ -22,6 +23,7 @@ export const PARKED_PUNCH_MS = 5_000;
 export class Roster {
   readonly #context: MeshContext;
   readonly #meeting: Meeting;
+  readonly #paths: Paths;
   readonly #pings: Pings;
   readonly #peersMax: number;
   readonly #byId = new Map<NodeId, MeshPeer>();
@@ -30,10 +32,11 @@ export class Roster {
   readonly #unattached = new Set<MeshPeer>();
   readonly #parked = new Map<NodeId, { readonly punch: Punch; readonly at: Instant }>();
 
-  constructor(context: MeshContext, meeting: Meeting, pings: Pings, peersMax: number) {
+  constructor(context: MeshContext, parts: { meeting: Meeting; paths: Paths; pings: Pings }, peersMax: number) {
     this.#context = context;
-    this.#meeting = meeting;
-    this.#pings = pings;
+    this.#meeting = parts.meeting;
+    this.#paths = parts.paths;
+    this.#pings = parts.pings;
     this.#peersMax = peersMax;
   }
 
@@ -131,6 +134,7 @@ export class Roster {
 
   #detach(mesh: MeshPeer): void {
     this.#meeting.removed(mesh);
+    this.#paths.removed(mesh);
     this.#pings.forget(mesh);
     if (mesh.peer !== null && this.#bySlot[mesh.peer.slot] === mesh) this.#bySlot[mesh.peer.slot] = undefined;
     mesh.peer = null;

@@ -12,6 +12,10 @@ import {
 } from '../base/ip.ts';
 import { CANDIDATES_MAX, type Candidate } from '../protocol/values.ts';
 
+/** What a link's prefix usually is: RFC 4291 §2.5.1, and what routers of small networks give out. */
+const LINK_LENGTH_4 = 24;
+const LINK_LENGTH_6 = 64;
+
 /** Ports of one address that are tried for one peer: enough for a NAT and its mappings, too few to be a burst at a third party. */
 export const PORTS_OF_ADDRESS_MAX = 4;
 
@@ -23,6 +27,8 @@ interface Prefix {
 export class UsableEndpoints {
   #inside: readonly Prefix[] = [];
   #own: ReadonlySet<Endpoint> = new Set();
+  /** Of the links that we are on, as far as our addresses tell. */
+  #links: readonly Prefix[] = [];
   #loopback = false;
 
   /** The mesh's own ranges; none: what may be inside is not known, so nothing is. */
@@ -33,6 +39,12 @@ export class UsableEndpoints {
   /** Where we are ourselves. */
   setOwn(candidates: readonly Candidate[]): void {
     this.#own = new Set(candidates.map(({ endpoint }) => endpoint));
+    this.#links = candidates
+      .filter(({ kind }) => kind === 'host')
+      .map(({ endpoint }) => {
+        const bytes = bytesOf(endpointParts(endpoint).address);
+        return { bytes, length: bytes.length === 4 ? LINK_LENGTH_4 : LINK_LENGTH_6 };
+      });
     this.#loopback = candidates.some(({ endpoint }) => isLoopback(bytesOf(endpointParts(endpoint).address)));
   }
 
@@ -44,6 +56,12 @@ export class UsableEndpoints {
 
   isOwn(endpoint: Endpoint): boolean {
     return this.#own.has(endpoint);
+  }
+
+  /** Whether it is on a link that we are on. The lengths of prefixes are not told: those that are usual are taken for it. */
+  isSameLink(endpoint: Endpoint): boolean {
+    const bytes = bytesOf(endpointParts(endpoint).address);
+    return this.#links.some((link) => isWithin(bytes, link));
   }
 
   isUsable(endpoint: Endpoint): boolean {
@@ -86,6 +104,8 @@ function bytesOf(address: IpAddress): Uint8Array {
 function isUnicast(bytes: Uint8Array): boolean {
   const first = bytes[0] as number;
   if (bytes.length === 4) return first !== 0 && first < 224;
+  // Discarded everywhere (RFC 6666), and the spelling of relayed endpoints, which nobody else can give us.
+  if (first === 1 && bytes.subarray(1, 8).every((byte) => byte === 0)) return false;
   // Unspecified, multicast and link-local: the last means nothing without its interface.
   if (first === 0xff || (first === 0xfe && ((bytes[1] as number) & 0xc0) === 0x80)) return false;
   return bytes.some((byte) => byte !== 0);

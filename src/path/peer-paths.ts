@@ -219,9 +219,15 @@ export class PeerPaths {
 
   /** A ping of the peer came from there: a path of its packets, like any other. */
   pingedFrom(origin: RemoteOrigin, now: Instant): void {
+    const known = this.set.get(origin.endpoint);
     const remote = this.#seen(origin, now);
     if (remote === null || !this.#live || remote === this.set.active) return;
     if (remote.state !== 'works') this.#startAfresh(remote, now);
+    if (known === undefined) {
+      // It has never been there: perhaps it has moved, and is not where our packets go. That counts also without data.
+      this.#probeNow(remote, now);
+      this.#do(this.#silence.ask({ strict: true, pinged: false }, this.#facts(), now), now);
+    }
     this.#probeDue(now);
   }
 
@@ -231,8 +237,13 @@ export class PeerPaths {
     if (ping === undefined) return null;
     this.#inFlight.delete(txid);
     const rttMs = Math.max(0, elapsedMs(ping.at, now));
-    const remote = this.set.get(ping.endpoint);
-    if (remote === undefined || !this.#live) return { remote: null, rttMs };
+    return { remote: this.answered(ping.endpoint, rttMs, now), rttMs };
+  }
+
+  /** A ping to `endpoint` was answered, ours or a person's. Null when that is no remote of the peer any more. */
+  answered(endpoint: Endpoint, rttMs: number, now: Instant): Remote | null {
+    const remote = this.set.get(endpoint);
+    if (remote === undefined || !this.#live) return null;
     remote.answered(rttMs, now);
     if (remote.nextProbeAt !== NEVER) remote.nextProbeAt = nextProbeAt(remote.sent, remote.lastProbeAt);
     if (remote === this.set.active) {
@@ -242,7 +253,7 @@ export class PeerPaths {
       this.#do(this.#silence.otherAnswered(this.#facts(), now), now);
     }
     this.#chooseBest(now);
-    return { remote, rttMs };
+    return remote;
   }
 
   /** The plane says that data has gone out to which nothing has come in yet (rules 5 and 7). */
@@ -271,14 +282,7 @@ export class PeerPaths {
     this.#do(this.#silence.ask({ strict: false, pinged: false }, this.#facts(), now), now);
     this.#startAll(now);
     // Also for a peer without traffic: one probe each shows it where we are. The active one is being asked already.
-    for (const remote of inOrder(this.set)) {
-      if (remote !== this.set.active) {
-        if (!this.#take(now)) continue;
-        this.#ping(remote, now);
-      }
-      remote.probed(now);
-      remote.nextProbeAt = nextProbeAt(remote.sent, now);
-    }
+    for (const remote of inOrder(this.set)) if (remote !== this.set.active) this.#probeNow(remote, now);
   }
 
   handleDeadline(now: Instant): void {
@@ -431,6 +435,13 @@ export class PeerPaths {
         remote.nextProbeAt = earliest(remote.nextProbeAt, after(now, Math.min(wait, probeIntervalMs(remote.sent))));
       }
     }
+  }
+
+  #probeNow(remote: Remote, now: Instant): void {
+    if (!this.#take(now)) return;
+    this.#ping(remote, now);
+    remote.probed(now);
+    remote.nextProbeAt = nextProbeAt(remote.sent, now);
   }
 
   #take(now: Instant): boolean {

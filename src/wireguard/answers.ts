@@ -18,6 +18,15 @@ import { isLaterStamp } from './tai64n.ts';
 
 const NO_PRESHARED_KEY = new Uint8Array(32);
 
+/** What an answer needs of the engine. */
+export interface Answering {
+  readonly find: (publicKeyHex: string) => Peer | undefined;
+  /** Called once the sender is proved, before the response goes out. */
+  readonly accepted: (peer: Peer) => void;
+  /** `response` is borrowed. False when it could not leave. */
+  readonly send: (peer: Peer, response: Uint8Array) => boolean;
+}
+
 export class Answers {
   readonly #context: EngineContext;
   readonly #sessions: Sessions;
@@ -55,13 +64,8 @@ export class Answers {
     return false;
   }
 
-  /** Answers an initiation. `accepted` is called once its sender is proved, before the response goes out. */
-  handleInitiation(
-    message: Uint8Array,
-    find: (publicKeyHex: string) => Peer | undefined,
-    accepted: (peer: Peer) => void,
-    now: Instant,
-  ): void {
+  /** Answers an initiation. */
+  handleInitiation(message: Uint8Array, now: Instant, { find, accepted, send }: Answering): void {
     const { counters, crypto, identity } = this.#context;
     if (identity === null) {
       counters.drop('noIdentity');
@@ -93,7 +97,7 @@ export class Answers {
     memory.lastInitiationAcceptedAt = now;
     counters.count('initiationsAccepted');
     accepted(peer);
-    this.#respond(peer, memory, state, now);
+    this.#respond(peer, memory, state, send, now);
   }
 
   /** Keeps the cookie of a reply to the last message that we sent; nothing is sent because of it (checklist 37). */
@@ -116,7 +120,7 @@ export class Answers {
     return true;
   }
 
-  #respond(peer: Peer, memory: HandshakeMemory, state: ResponderState, now: Instant): void {
+  #respond(peer: Peer, memory: HandshakeMemory, state: ResponderState, send: Answering['send'], now: Instant): void {
     const { plane, crypto, counters } = this.#context;
     const localIndex = drawIndex(this.#context, peer);
     if (localIndex === null) {
@@ -139,6 +143,6 @@ export class Answers {
     memory.lastHandshakeSentAt = now;
     // Keys before the response: its answer may be on its way back before this function returns.
     this.#sessions.install(peer, 'responder', { localIndex, remoteIndex, keys: created.keys, derivedAt: now }, now);
-    if (plane.sendHandshake(peer.slot, created.message, now)) counters.count('responsesSent');
+    if (send(peer, created.message)) counters.count('responsesSent');
   }
 }

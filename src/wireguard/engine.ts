@@ -4,7 +4,7 @@
 
 import { toHex } from '../base/bytes.ts';
 import { earliest, type Instant, NEVER, type WallTime } from '../base/instant.ts';
-import type { Endpoint, IpPrefix } from '../base/ip.ts';
+import { type Endpoint, formatAddress, formatEndpoint, type IpPrefix } from '../base/ip.ts';
 import type { RandomSource } from '../base/prng.ts';
 import type { CryptoProvider, SymmetricKey } from '../crypto/provider.ts';
 import {
@@ -22,7 +22,7 @@ import { Attempts } from './attempts.ts';
 import type { EngineContext } from './context.ts';
 import { EngineCounters } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
-import { type EngineExtension, UNKNOWN_ENDPOINT } from './extension.ts';
+import { type EndpointHooks, type EngineExtension, UNKNOWN_ENDPOINT } from './extension.ts';
 import { LoadMonitor } from './load.ts';
 import { resetHandshakes } from './memory.ts';
 import type { MessageSource } from './message-source.ts';
@@ -54,6 +54,8 @@ export class Engine implements UapiDevice<Peer> {
   readonly counters = new EngineCounters();
   readonly #context: EngineContext;
   readonly #options: EngineOptions;
+  /** Who says where peers are, if they do not roam. */
+  readonly #endpoints: EndpointHooks | null;
   readonly #stamps = new TimestampSource();
   readonly #sessions: Sessions;
   readonly #attempts: Attempts;
@@ -73,6 +75,7 @@ export class Engine implements UapiDevice<Peer> {
   constructor(options: EngineOptions) {
     const { plane, crypto, random, wallClock } = options;
     this.#options = options;
+    this.#endpoints = options.extension?.endpoints ?? null;
     this.#context = {
       plane,
       crypto,
@@ -138,13 +141,15 @@ export class Engine implements UapiDevice<Peer> {
         break;
       }
       case DescriptorKind.roamed:
-        this.#endpointMoved(peer, now);
+        if (this.#endpoints === null) this.#endpointMoved(peer, now);
+        else this.#endpoints.packetFrom(peer, this.#sourceEndpoint(at), now);
         break;
       case DescriptorKind.answerOwed:
         this.#timers.answerOwed(peer, now);
         break;
       case DescriptorKind.answerAwaited:
         this.#timers.answerAwaited(peer, now);
+        this.#endpoints?.answerAwaited(peer, now);
         break;
       case DescriptorKind.rekeyWanted:
         this.#attempts.begin(peer, now);
@@ -152,8 +157,11 @@ export class Engine implements UapiDevice<Peer> {
       case DescriptorKind.frame:
         this.#handleFrame(peer, at);
         break;
+      case DescriptorKind.sendFailed:
+        // Counted by the plane.
+        this.#endpoints?.sendFailed(peer, this.#context.plane.descriptors[at + 12] as number, now);
+        break;
       default:
-        // sendFailed is counted by the plane.
         break;
     }
   }
@@ -196,10 +204,15 @@ export class Engine implements UapiDevice<Peer> {
     if (!this.#answers.served(message, source, this.#underLoad, now)) return;
     const accepted = (peer: Peer): void => {
       plane.authenticated(peer.slot, source.handle, now);
-      this.#endpointMoved(peer, now);
+      this.#handshakeAccepted(peer, at, now);
     };
     if (type === MessageType.initiation) {
-      this.#answers.handleInitiation(message, (hex) => this.#peers.get(hex), accepted, now);
+      this.#answers.handleInitiation(message, now, {
+        find: (hex) => this.#peers.get(hex),
+        accepted,
+        send: (peer, response) =>
+          this.#endpoints?.sendResponse(peer, response, source, now) ?? plane.sendHandshake(peer.slot, response, now),
+      });
     } else if (owner !== undefined) {
       this.#attempts.handleResponse(owner, message, () => accepted(owner), now);
     } else {
@@ -218,13 +231,27 @@ export class Engine implements UapiDevice<Peer> {
     return { address: this.#addressBytes(at), port: words[at + 5] as number, handle: words[at + 7] as number };
   }
 
+  #sourceEndpoint(at: number): Endpoint {
+    const words = this.#context.plane.descriptors;
+    return formatEndpoint(formatAddress(this.#addressBytes(at)), words[at + 5] as number, words[at + 6] as number);
+  }
+
+  #handshakeAccepted(peer: Peer, at: number, now: Instant): void {
+    if (this.#endpoints === null) {
+      this.#endpointMoved(peer, now);
+      return;
+    }
+    const known = peer.endpoint;
+    this.#endpoints.handshakeFrom(peer, this.#sourceEndpoint(at), now);
+    if (known === null && peer.endpoint !== null) this.#timers.endpointLearned(peer, now);
+  }
+
   /** The plane is asked, not the descriptor: the peer may have moved on, or been given another endpoint, since. */
   #endpointMoved(peer: Peer, now: Instant): void {
     const known = peer.endpoint;
     const endpoint = this.#context.plane.endpoint(peer.slot);
     peer.endpoint = endpoint === UNKNOWN_ENDPOINT ? null : endpoint;
     if (known === null) this.#timers.endpointLearned(peer, now);
-    this.#context.extension?.heard(peer);
   }
 
   // — the link —
@@ -384,7 +411,7 @@ export class Engine implements UapiDevice<Peer> {
     if (publicKeyHex === this.#context.identity?.publicKeyHex) return undefined;
     const existing = this.#peers.get(publicKeyHex);
     if (existing !== undefined) return existing;
-    const slot = this.#context.plane.addPeer({ roaming: true });
+    const slot = this.#context.plane.addPeer({ roaming: this.#endpoints === null });
     const peer = new Peer(publicKeyHex, slot, this.#context.plane.record(slot));
     this.#peers.set(publicKeyHex, peer);
     this.#peersBySlot[slot] = peer;

@@ -22,8 +22,8 @@ export interface EngineExtension {
   attemptGivenUp(peer: Peer, now: Instant): void;
   /** A keypair may send from now on. */
   sessionWorks(peer: Peer, now: Instant): void;
-  /** Something authenticated was heard; `peer.endpoint` is where from. */
-  heard(peer: Peer): void;
+  /** Where the peers are is the extension's to say; without it they roam, as stock peers do. */
+  readonly endpoints?: EndpointHooks;
   /** Its attempt, session or endpoint is another, or none. Comes after the change. */
   peerChanged(peer: Peer): void;
   /** An in-tunnel control frame, padding included; `frame` and `source` are borrowed. */
@@ -34,4 +34,18 @@ export interface EngineExtension {
   nextDeadline(): Instant;
   /** Runs what is due; here it may do anything. */
   expire(now: Instant): void;
+}
+
+/** With these no peer's endpoint moves by itself: the hooks say where packets came from, and may set it (`Engine.setEndpoint`). */
+export interface EndpointHooks {
+  /** An authenticated handshake message came from `source`. */
+  handshakeFrom(peer: Peer, source: Endpoint, now: Instant): void;
+  /** Answers an initiation that came from `source`; `response` and `source` are borrowed. False when it could not leave. */
+  sendResponse(peer: Peer, response: Uint8Array, source: MessageSource, now: Instant): boolean;
+  /** An authenticated packet that is no control frame came from another place than the endpoint. */
+  packetFrom(peer: Peer, source: Endpoint, now: Instant): void;
+  /** Data has gone out and nothing has come in since (Notify.answerAwaited). */
+  answerAwaited(peer: Peer, now: Instant): void;
+  /** A datagram to the peer could not leave; `errno` as the kernel numbers it. */
+  sendFailed(peer: Peer, errno: number, now: Instant): void;
 }

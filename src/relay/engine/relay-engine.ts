@@ -137,7 +137,6 @@ export class RelayEngine {
       initiationSent: () => false,
       attemptGivenUp: () => undefined,
       sessionWorks: () => undefined,
-      heard: () => undefined,
       peerChanged: (peer) => this.#peerChanged(peer),
       frame: (peer, frame, source, receivedAt) => this.#handleFrame(peer, frame, source, receivedAt),
       nextDeadline: () => this.#sweepAt,

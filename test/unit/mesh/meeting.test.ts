@@ -174,7 +174,7 @@ describe('a punch', () => {
       told.map(({ endpoint }) => ['bob', 'indication', endpoint]),
     );
     expect(bob.punches.map(({ request }) => request)).toEqual([
-      { type: 'punch', to: alice.id, txid: 7, reply: true, candidates: bob.candidates() },
+      { type: 'punch', to: alice.id, txid: 7, reply: true, candidates: bob.candidates(), reach: null },
     ]);
     world.run(5_000);
     expect(bob.stateOf(alice)).toBe('idle');
@@ -302,24 +302,61 @@ describe('a session that works', () => {
     expect(alice.punches.length).toBe(punches);
   });
 
-  test('that falls silent is looked for at every candidate', () => {
+  test('that falls silent at the address in use goes on at another that answers, within 700 ms and without a handshake', () => {
     const { world, alice, bob } = connectedMeshPair(2);
     const [first, second] = bob.endpoints as [Endpoint, Endpoint];
     const at = alice.mesh.status(bob.id, world.now)?.endpoint;
     const other = at === first ? second : first;
     world.network.blocked = ({ destination, source }) => destination === at || source === at;
+    const start = world.now;
     for (let sequence = 10; sequence < 40; sequence++) {
       alice.send(bob, sequence);
-      world.run(1000);
+      world.run(50);
     }
     expect(alice.mesh.status(bob.id, world.now)?.endpoint).toBe(other);
+    expect((bob.arrivals[0]?.at ?? 0) - start).toBeLessThanOrEqual(700);
     expect(bob.sequencesFrom(alice).at(-1)).toBe(39);
-    // At once, not only when the repetition is due.
+    expect(world.count('alice', 'initiation')).toBe(0);
+  });
+
+  test('that falls silent everywhere is looked for at every candidate after 1.3 s', () => {
+    const { world, alice, bob } = connectedMeshPair(2);
+    const start = world.now;
+    world.network.blocked = () => true;
+    for (let sequence = 10; sequence < 50; sequence++) {
+      alice.send(bob, sequence);
+      world.run(50);
+    }
     const initiations = world.log.filter((e) => e.from === 'alice' && e.kind === 'initiation');
+    // Rule 7: the first packet after a while was followed by a ping at once.
+    expect((initiations[0]?.at ?? 0) - start).toBe(1_000);
     expect(new Set(initiations.filter((e) => e.at === initiations[0]?.at).map((e) => e.to))).toEqual(
       new Set(bob.endpoints),
     );
   });
+
+  test.each(['restarted', 'flushed'] as const)(
+    'that the other end has lost because it was %s is made anew within 1.5 s of traffic',
+    (how) => {
+      const { world, alice, bob } = connectedMeshPair(2);
+      for (let sequence = 2; sequence < 40; sequence++) {
+        alice.send(bob, sequence);
+        bob.send(alice, sequence);
+        world.run(50);
+      }
+      bob.arrivals.length = 0;
+      if (how === 'restarted') {
+        bob.restart();
+        bob.snapshot([alice.record()]);
+      } else bob.act((mesh, now) => mesh.flushPeer(alice.id, now));
+      const start = world.now;
+      for (let sequence = 100; bob.arrivals.length === 0 && world.now - start < 5_000; sequence++) {
+        alice.send(bob, sequence);
+        world.run(10);
+      }
+      expect(world.now - start).toBeLessThanOrEqual(1_500);
+    },
+  );
 });
 
 describe('candidates that lead to somebody else', () => {

@@ -23,7 +23,10 @@ export const NETWORK: MeshNetwork = {
   prefix6: 'fd77::/64' as IpPrefix,
 };
 
-export type Wire = 'initiation' | 'response' | 'keepalive' | 'data' | 'indication' | 'other';
+export type Wire = 'initiation' | 'response' | 'keepalive' | 'ping' | 'pong' | 'data' | 'indication' | 'other';
+
+/** No probe is due any more: nothing has had data for 30 s. */
+const SETTLED_MS = 35_000;
 
 export interface LogEntry {
   readonly at: number;
@@ -32,10 +35,13 @@ export interface LogEntry {
   readonly kind: Wire;
 }
 
+/** By their lengths: what the tests send is longer. */
+const TRANSPORT: Readonly<Record<number, Wire>> = { 32: 'keepalive', 48: 'ping', 64: 'pong' };
+
 function wireKind({ bytes }: Datagram): Wire {
   if (bytes[0] === 1) return 'initiation';
   if (bytes[0] === 2) return 'response';
-  if (bytes[0] === 4) return bytes.length === 32 ? 'keepalive' : 'data';
+  if (bytes[0] === 4) return TRANSPORT[bytes.length] ?? 'data';
   return bytes[0] === 0 && bytes[1] === 0x11 && bytes.length === 20 ? 'indication' : 'other';
 }
 
@@ -346,6 +352,11 @@ export class MeshWorld {
     return this.log.slice(from).map((entry) => `${entry.from}:${entry.kind}`);
   }
 
+  /** As `wire`, without what paths are found with. */
+  wireButProbes(from = 0): string[] {
+    return this.wire(from).filter((entry) => !entry.endsWith(':ping') && !entry.endsWith(':pong'));
+  }
+
   count(from: string, kind: Wire, since = 0): number {
     return this.log.filter((entry) => entry.from === from && entry.kind === kind && entry.at >= since).length;
   }
@@ -365,20 +376,25 @@ export function meshPair(addresses = 1, seed = 1): { world: MeshWorld; alice: Me
   return { world, alice, bob };
 }
 
-/** As `meshPair`, with a session that has carried a packet each way. The log is emptied. */
+/** As `meshPair`, with a session that has carried a packet each way, and paths that have been found. What was logged is forgotten. */
 export function connectedMeshPair(addresses = 1, seed = 1): { world: MeshWorld; alice: MeshNode; bob: MeshNode } {
   const pair = meshPair(addresses, seed);
   const { world, alice, bob } = pair;
   alice.send(bob, 1);
   world.run(100);
   bob.send(alice, 1);
-  world.run(100);
+  world.run(SETTLED_MS);
   if (alice.stateOf(bob) !== 'established' || bob.stateOf(alice) !== 'established') {
     throw new Error('the fixture could not connect its nodes');
   }
   world.log.length = 0;
-  alice.arrivals.length = 0;
-  bob.arrivals.length = 0;
+  for (const node of [alice, bob]) {
+    node.arrivals.length = 0;
+    node.seen.length = 0;
+    node.punches.length = 0;
+    node.mesh.counters.counts.pongsMatched = 0;
+    node.mesh.counters.counts.pingsAnswered = 0;
+  }
   return pair;
 }
 

@@ -8,11 +8,11 @@ import { connectedMeshPair, MeshWorld, meshPair } from './mesh-world.ts';
 const elsewhere = ['203.0.113.50:51820' as Endpoint];
 
 describe('our address changes', () => {
-  test('and the other end follows at once, without a handshake, although we have nothing to say', () => {
+  test('and the other end follows once the new one has answered and the old has not, without a handshake, although we have nothing to say', () => {
     const { world, alice, bob } = connectedMeshPair();
     alice.move(elsewhere);
     alice.act((mesh, now) => mesh.networkChanged(now));
-    world.run(15);
+    world.run(220);
     expect(bob.mesh.status(alice.id, world.now)?.endpoint).toBe(elsewhere[0]);
     bob.send(alice, 2);
     world.run(15);
@@ -76,7 +76,7 @@ describe('a machine that slept', () => {
     world.log.length = 0;
     alice.act((mesh, now) => mesh.networkChanged(now));
     world.run(2_000);
-    expect(world.wire()).toEqual(['alice:data', 'bob:data']);
+    expect(world.wire()).toEqual(['alice:ping', 'bob:pong']);
     expect(alice.stateOf(bob)).toBe('established');
   });
 
