@@ -13,7 +13,8 @@ export const STREAM_MESSAGE_BYTES_MAX = 65_536;
 /** The shortest that a relay has a use for is a keepalive; shorter ones would make one message thousands of datagrams. */
 export const STREAM_DATAGRAM_BYTES_MIN = 32;
 const LENGTH_BYTES = 2;
-export const STREAM_DATAGRAM_BYTES_MAX = STREAM_MESSAGE_BYTES_MAX - LENGTH_BYTES;
+/** Of UDP over IPv4. */
+export const STREAM_DATAGRAM_BYTES_MAX = 65_507;
 
 /** Views of `message`, in order. Null: it is not such a message, and nothing of it counts. */
 export function datagramsIn(message: Uint8Array): Uint8Array[] | null {
@@ -24,11 +25,15 @@ export function datagramsIn(message: Uint8Array): Uint8Array[] | null {
     if (message.length - at < LENGTH_BYTES) return null;
     const length = readU16be(message, at);
     at += LENGTH_BYTES;
-    if (length < STREAM_DATAGRAM_BYTES_MIN || length > message.length - at) return null;
+    if (!isCarried(length) || length > message.length - at) return null;
     datagrams.push(message.subarray(at, at + length));
     at += length;
   }
   return datagrams;
+}
+
+function isCarried(length: number): boolean {
+  return length >= STREAM_DATAGRAM_BYTES_MIN && length <= STREAM_DATAGRAM_BYTES_MAX;
 }
 
 /** Collects datagrams for one message. */
@@ -36,15 +41,20 @@ export class StreamBatch {
   readonly #parts: Uint8Array[] = [];
   #bytes = 0;
 
+  /** Of the message. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** Datagrams in it. */
+  get count(): number {
+    return this.#parts.length;
   }
 
   /** `datagram`: borrowed until `take`. False when it does not fit any more, or would not be taken at the other end. */
   add(datagram: Uint8Array): boolean {
     const bytes = this.#bytes + LENGTH_BYTES + datagram.length;
-    const fits = datagram.length >= STREAM_DATAGRAM_BYTES_MIN && datagram.length <= STREAM_DATAGRAM_BYTES_MAX;
-    if (!fits || bytes > STREAM_MESSAGE_BYTES_MAX) return false;
+    if (!isCarried(datagram.length) || bytes > STREAM_MESSAGE_BYTES_MAX) return false;
     this.#parts.push(datagram);
     this.#bytes = bytes;
     return true;

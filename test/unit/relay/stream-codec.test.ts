@@ -28,7 +28,8 @@ describe('a message', () => {
   test('holds the largest datagram, and takes nothing beyond its size', () => {
     const batch = new StreamBatch();
     expect(batch.add(filled(STREAM_DATAGRAM_BYTES_MAX, 1))).toBe(true);
-    expect(batch.bytes).toBe(STREAM_MESSAGE_BYTES_MAX);
+    expect(batch.bytes).toBe(2 + STREAM_DATAGRAM_BYTES_MAX);
+    expect(batch.count).toBe(1);
     expect(batch.add(filled(32, 1))).toBe(false);
     const whole = batch.take() as Uint8Array;
     expect(datagramsIn(whole)?.map((datagram) => datagram.length)).toEqual([STREAM_DATAGRAM_BYTES_MAX]);
