@@ -1,7 +1,7 @@
 // Who is there in one run, drawn from the seed: sites of random kinds, some behind one carrier, nodes at them, relays and the
 // controller in data centres. Watches every datagram on the wire.
 
-import { type Endpoint, formatEndpoint } from '../../base/ip.ts';
+import type { Endpoint } from '../../base/ip.ts';
 import { RELAY_HEADER_BYTES, RELAY_MESSAGE_TYPE } from '../../base/relayed.ts';
 import { AnswerBudget } from '../../path/stun/answer-budget.ts';
 import { newStunCounters, StunResponder } from '../../path/stun/responder.ts';
@@ -12,6 +12,7 @@ import type { Carrier, Datagram, Machine, Site } from '../nat/sites.ts';
 import { Flows } from './flows.ts';
 import { Forwarding } from './forwarding.ts';
 import { HOSTILITIES, type Hostility, Liar, Outsider, tampering } from './hostile.ts';
+import { endpointsOf } from './outside.ts';
 import { HONEST, type Lies, PathNode } from './path-node.ts';
 import { type PathWorld, SERVER_PLACE } from './path-world.ts';
 import { RelayHost } from './relay-host.ts';
@@ -19,7 +20,10 @@ import { RelayHost } from './relay-host.ts';
 /** Of STUN, at the controller's addresses: the second shows whether a NAT maps by port. */
 const STUN_PORTS = [3_478, 3_479];
 const SITES_MAX = 8;
+/** Most worlds are small: what they cost grows with the square. */
+const NODES_USUAL = 5;
 const NODES_MAX = 10;
+const LARGE = 0.2;
 const RELAYS_MAX = 3;
 /** Pairs between which there is traffic. */
 const PAIRS_MAX = 5;
@@ -34,6 +38,7 @@ export class Cast {
   readonly forwarding: Forwarding;
   readonly wire = new Invariants();
   readonly controllerMachine: Machine;
+  readonly stunServers: readonly Endpoint[];
   readonly relays: RelayHost[] = [];
   readonly nodes: PathNode[] = [];
   /** Sites of nodes. */
@@ -55,6 +60,7 @@ export class Cast {
     this.flows = new Flows(world);
     this.forwarding = new Forwarding(world);
     this.controllerMachine = this.#server('controller', 15);
+    this.stunServers = STUN_PORTS.flatMap((port) => endpointsOf(this.controllerMachine, port));
     this.#answerStun();
     this.#placeRelays();
     this.#placeNodes();
@@ -66,13 +72,6 @@ export class Cast {
 
   get members(): (PathNode | RelayHost)[] {
     return [...this.nodes, ...this.relays];
-  }
-
-  get stunServers(): Endpoint[] {
-    const { addresses } = this.controllerMachine;
-    return [addresses[4], addresses[6]]
-      .filter((address) => address !== null)
-      .flatMap((address) => STUN_PORTS.map((port) => formatEndpoint(address, port)));
   }
 
   /** Everybody starts with a join link. */
@@ -146,7 +145,7 @@ export class Cast {
 
   #placeNodes(): void {
     const { prng } = this.world;
-    const count = prng.nextInt(2, NODES_MAX);
+    const count = prng.nextInt(2, prng.chance(LARGE) ? NODES_MAX : NODES_USUAL);
     const sites = prng.nextInt(2, Math.min(SITES_MAX, count));
     for (let i = 1; i <= sites; i++) this.#addSite(`site${i}`, prng.pick(SITE_KINDS));
     // Every site has somebody.
@@ -168,7 +167,11 @@ export class Cast {
 
   #addHostile(): void {
     const { prng } = this.world;
-    if (this.hostility === 'outsider') this.#outsider = new Outsider(this, this.#server('outsider', 20));
+    if (this.hostility === 'outsider') {
+      const machine = this.#server('outsider', 20);
+      this.#outsider = new Outsider(this, machine);
+      this.flows.addEavesdropper(machine);
+    }
     if (this.hostility === 'relay') this.#addRelay().tampers = tampering(prng.fork());
     if (this.hostility !== 'member') return;
     const lies = new Liar(this.world);

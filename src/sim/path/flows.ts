@@ -76,6 +76,8 @@ export class Flows {
   readonly #world: PathWorld;
   readonly #sent: Sent[] = [];
   readonly #relays = new Set<Machine>();
+  /** Whoever overhears a datagram can bring it, in time or not. */
+  readonly #eavesdroppers = new Set<Machine>();
   readonly #nodes = new Map<string, PathNode>();
   /** By `from>to`: how the newest packet came. */
   readonly #ways = new Map<string, Way>();
@@ -87,6 +89,10 @@ export class Flows {
 
   addRelay(machine: Machine): void {
     this.#relays.add(machine);
+  }
+
+  addEavesdropper(machine: Machine): void {
+    this.#eavesdroppers.add(machine);
   }
 
   /** One packet; false when it is not known yet who the other is. */
@@ -148,6 +154,7 @@ export class Flows {
     if (sent.arrived) this.#world.violated(`${node.name} received ${what} twice`);
     sent.arrived = true;
     const way = this.#wayOf(sent, carrier);
+    if (way === null && carrier !== null && this.#eavesdroppers.has(carrier)) return;
     if (way === null) {
       this.#world.violated(`${what} of ${sent.from.name} was carried to ${node.name} by ${carrier?.name ?? 'nobody'}`);
       return;

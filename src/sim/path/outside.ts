@@ -1,6 +1,6 @@
 // How machines look from elsewhere on the simulated ground, as far as the ground itself knows it.
 
-import type { IpAddress } from '../../base/ip.ts';
+import { type Endpoint, formatEndpoint, type IpAddress } from '../../base/ip.ts';
 import { permits, type Verdict } from '../nat/permits.ts';
 import type { Machine } from '../nat/sites.ts';
 
@@ -10,6 +10,13 @@ export function outsideAddress({ site, addresses }: Machine): IpAddress {
   const own = addresses[4];
   if (own === null) throw new Error('a machine has an address');
   return site.boxes[4].findLast((box) => box.external !== null)?.external ?? own;
+}
+
+/** Where a socket of a machine without a box is, in each family. */
+export function endpointsOf({ addresses }: Machine, port: number): Endpoint[] {
+  return [addresses[6], addresses[4]]
+    .filter((address) => address !== null)
+    .map((address) => formatEndpoint(address, port));
 }
 
 /** What the two places permit, as they lie to one another. */

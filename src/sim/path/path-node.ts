@@ -4,7 +4,7 @@
 
 import { toBase64, toHex } from '../../base/bytes.ts';
 import { type Instant, NEVER, type WallTime } from '../../base/instant.ts';
-import { type Endpoint, formatEndpoint, type IpAddress } from '../../base/ip.ts';
+import type { Endpoint, IpAddress } from '../../base/ip.ts';
 import type { Prng } from '../../base/prng.ts';
 import type { MemoryDataPlane } from '../../dataplane/dataplane.ts';
 import { type CloseReason, ControlClient, type ControlOutputs } from '../../mesh/control-client.ts';
@@ -18,6 +18,7 @@ import { addCounters } from '../mesh/reached.ts';
 import { WALL_EPOCH_MS } from '../mesh/wall.ts';
 import type { Datagram, Machine } from '../nat/sites.ts';
 import { makePacket } from '../packets.ts';
+import { endpointsOf } from './outside.ts';
 import type { Member, PathWorld } from './path-world.ts';
 import { StunAsker } from './stun-asker.ts';
 
@@ -214,18 +215,11 @@ export class PathNode implements Member {
     this.settle();
   }
 
-  #hostEndpoints(): Endpoint[] {
-    const { addresses } = this.machine;
-    return [addresses[6], addresses[4]]
-      .filter((address) => address !== null)
-      .map((address) => formatEndpoint(address, TUNNEL_PORT));
-  }
-
   #tellWhereabouts(): void {
     if (this.running === null) return;
     const { mesh, client, stun, observed } = this.running;
     const { now } = this.#world;
-    const hosts = this.#hostEndpoints();
+    const hosts = endpointsOf(this.machine, TUNNEL_PORT);
     const candidates: Candidate[] = hosts.map((endpoint) => ({ kind: 'host', endpoint }));
     const told = new Set<Endpoint>(hosts);
     const add = (kind: Candidate['kind'], endpoint: Endpoint): void => {

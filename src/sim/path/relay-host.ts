@@ -3,7 +3,7 @@
 
 import { toBase64 } from '../../base/bytes.ts';
 import { type Instant, NEVER, type WallTime } from '../../base/instant.ts';
-import { type Endpoint, formatEndpoint } from '../../base/ip.ts';
+import type { Endpoint } from '../../base/ip.ts';
 import type { Prng } from '../../base/prng.ts';
 import type { MemoryDataPlane } from '../../dataplane/dataplane.ts';
 import { type CloseReason, ControlClient } from '../../mesh/control-client.ts';
@@ -14,6 +14,7 @@ import type { ControlStream } from '../mesh/control-stream.ts';
 import { addCounters } from '../mesh/reached.ts';
 import { WALL_EPOCH_MS } from '../mesh/wall.ts';
 import type { Datagram, Machine } from '../nat/sites.ts';
+import { endpointsOf } from './outside.ts';
 import type { Member, PathWorld } from './path-world.ts';
 
 export const RELAY_PORT = 51_821;
@@ -74,10 +75,7 @@ export class RelayHost implements Member {
   }
 
   get endpoints(): Endpoint[] {
-    const { addresses } = this.machine;
-    return [addresses[4], addresses[6]]
-      .filter((address) => address !== null)
-      .map((address) => formatEndpoint(address, RELAY_PORT));
+    return endpointsOf(this.machine, RELAY_PORT);
   }
 
   start(authKey: string | null): void {
