@@ -130,7 +130,6 @@ export class RelayNode {
         initiationSent: () => false,
         attemptGivenUp: () => undefined,
         sessionWorks: () => undefined,
-        heard: () => undefined,
         peerChanged: () => undefined,
         frame: (_peer, bytes) => this.#hear(bytes),
         nextDeadline: () => NEVER,
