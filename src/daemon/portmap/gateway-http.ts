@@ -16,6 +16,7 @@ export function askGateway(
   local: IpAddress,
   wanted: GatewayHttpRequest,
   done: (answer: GatewayHttpAnswer) => void,
+  limitMs = HTTP_LIMIT_MS,
 ): () => void {
   let over = false;
   let outgoing: ClientRequest | null = null;
@@ -29,7 +30,7 @@ export function askGateway(
     clearTimeout(limit);
     outgoing?.destroy();
   };
-  const limit = setTimeout(() => finish({ ok: false, why: 'it took too long' }), HTTP_LIMIT_MS);
+  const limit = setTimeout(() => finish({ ok: false, why: 'it took too long' }), limitMs);
   limit.unref();
   const body = Buffer.from(wanted.body, 'utf8');
   outgoing = request({
@@ -49,6 +50,10 @@ export function askGateway(
     },
   });
   outgoing.on('error', (error) => finish({ ok: false, why: failure(error) }));
+  outgoing.on('upgrade', (_response, socket) => {
+    socket.destroy();
+    finish({ ok: false, why: 'it answers with another protocol' });
+  });
   outgoing.on('response', (response) => read(response, wanted.bodyBytesMax, finish));
   outgoing.end(body);
   return stop;

@@ -96,7 +96,7 @@ export function readPcp(bytes: Uint8Array): PcpResponse | null {
   if (bytes.length < MAP_LENGTH) return result === PCP_RESULT.success ? null : { kind: 'map', ...header, map: null };
   if (bytes[36] !== UDP) return null;
   const map: PcpMapBody = {
-    nonce: bytes.slice(24, 24 + NONCE_LENGTH),
+    nonce: Uint8Array.from(bytes.subarray(24, 24 + NONCE_LENGTH)),
     port: readU16be(bytes, 40),
     external: { address: unmapped(bytes.subarray(44, 60)), port: readU16be(bytes, 42) },
   };

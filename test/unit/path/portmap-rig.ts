@@ -73,7 +73,7 @@ export class FakeGateway {
       writeU32be(answer, 4, this.#epoch(now));
       return answer;
     }
-    const answer = bytes.slice();
+    const answer = Uint8Array.from(bytes);
     answer[1] = 128 + (bytes[1] as number);
     answer.fill(0, 12, 24);
     writeU32be(answer, 8, this.#epoch(now));
