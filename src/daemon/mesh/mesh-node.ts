@@ -100,6 +100,8 @@ export class MeshNode {
   #reach: Reach | null = null;
   #lockedOut = false;
   #toldStep = '';
+  /** By how much the wall clock was stepped since the controller told its time. */
+  #steppedMs = 0;
   #closed = false;
 
   /** The tunnel is open and the connection under way when it returns. Throws a ProblemError, and leaves nothing then. */
@@ -208,8 +210,8 @@ export class MeshNode {
 
   get warnings(): readonly Problem[] {
     const warnings: Problem[] = [];
-    const skew = this.#control.status().clockSkewMs;
-    if (skew !== null && Math.abs(skew) > CLOCK_OFF_MS) warnings.push(clockOff(skew));
+    const skew = (this.#control.status().clockSkewMs ?? 0) + this.#steppedMs;
+    if (Math.abs(skew) > CLOCK_OFF_MS) warnings.push(clockOff(skew));
     const connection = this.connectionProblem;
     if (connection !== null && connection !== this.problem) warnings.push(connection);
     if (this.#setup.withoutIpv6) warnings.push(ipv6Unavailable());
@@ -262,6 +264,7 @@ export class MeshNode {
     if (this.#closed) return;
     // Whoever was shut out may be let in again; the netmap comes with the snapshot.
     this.#lockedOut = false;
+    this.#steppedMs = 0;
     this.mesh.setSelf(message.self, message.network, this.now());
     this.#whereabouts.setController(this.#options.controllerUrl, this.#control.controllerAddress(), message.stunPorts);
     this.#options.events.joined();
@@ -494,6 +497,7 @@ export class MeshNode {
       network.onChange(() => this.#scheduleRead()),
       watchClock((jump) => {
         log.debug('the clock has jumped', { slept: Math.round(jump.sleptMs), stepped: Math.round(jump.steppedMs) });
+        this.#steppedMs += jump.steppedMs;
         this.#networkChanged();
         this.#scheduleRead();
       }),

@@ -143,6 +143,11 @@ export class Lab {
     return path;
   }
 
+  /** Where a file of this name would be that goes with the laboratory. */
+  path(name: string): string {
+    return join(this.#directory, name);
+  }
+
   /** Names a control socket that an engine which was killed would leave behind. */
   owns(socketPath: string): void {
     this.#sockets.push(socketPath);

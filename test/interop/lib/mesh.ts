@@ -64,6 +64,8 @@ export class MeshMachine {
   /** Of its interface on the switch. */
   readonly outer4: string;
   readonly #arguments: readonly string[];
+  /** Of its daemon, from the next start on. */
+  environment: Readonly<Record<string, string>> = {};
   program: Program | null = null;
 
   constructor(name: string, host: Host, directory: string, outer4: string, args: readonly string[]) {
@@ -77,7 +79,8 @@ export class MeshMachine {
 
   async start(): Promise<void> {
     const places = ['--state', this.state, '--socket', this.socket, '--json'];
-    const program = new Program(this.host, ['daemon', ...places, ...this.#arguments], { LOG_LEVEL: 'debug' });
+    const env = { LOG_LEVEL: 'debug', ...this.environment };
+    const program = new Program(this.host, ['daemon', ...places, ...this.#arguments], env);
     this.program = program;
     await until(`the daemon of ${this.name} is ready`, START_LIMIT_MS, () => {
       if (!program.alive) throw new Error(`the daemon of ${this.name} ended: ${program.errors}`);

@@ -329,6 +329,23 @@ describe('what is in the way', () => {
     expect(world.status().warnings).toEqual([]);
   });
 
+  it('a clock that is stepped is a warning at once, until it is right again or the controller tells its time', async () => {
+    await join();
+    world.jumpClock({ sleptMs: 0, steppedMs: 3_600_000 });
+    expect(world.status().warnings).toMatchObject([
+      { code: 'clockOff', message: expect.stringContaining('60 minutes ahead') },
+    ]);
+    world.jumpClock({ sleptMs: 0, steppedMs: -3_600_000 });
+    expect(world.status().warnings).toEqual([]);
+    world.control.says({ clockSkewMs: -3_600_000 });
+    world.jumpClock({ sleptMs: 0, steppedMs: 3_600_000 });
+    expect(world.status().warnings).toEqual([]);
+    world.jumpClock({ sleptMs: 60_000, steppedMs: -3_600_000 });
+    world.control.says({ clockSkewMs: null });
+    world.control.admit(self, [desk]);
+    expect(world.status().warnings).toEqual([]);
+  });
+
   it('a client that goes does not stop the daemon', async () => {
     const upping = new Upping(world.host, { joinLink: joinLink() });
     await until(() => world.controls.length > 0 && world.control.started !== null);
