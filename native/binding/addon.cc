@@ -131,6 +131,7 @@ NAPI_MODULE_INIT() {
   define(env, exports, "openMemory", open_memory);
   define(env, exports, "openLive", open_live);
   define(env, exports, "dropPrivileges", process_call<warren::drop_capabilities>);
+  define(env, exports, "dropAllPrivileges", process_call<warren::drop_all_capabilities>);
   define(env, exports, "disableCoreDumps", process_call<warren::disable_core_dumps>);
   define(env, exports, "raiseMemlockLimit", process_call<warren::raise_memlock_limit>);
   define(env, exports, "selfTest", self_test);

@@ -166,7 +166,8 @@ Result<ThreadStatus> read_status(int tid) noexcept {
 }
 
 bool is_as_wanted(const ThreadCapabilities& found) noexcept {
-  return found.no_new_privs && (found.permitted & ~kKept) == 0 && (found.effective & ~kKept) == 0 && found.inheritable == 0;
+  const uint64_t beyond = ~uint64_t{wanted.data[0].permitted};
+  return found.no_new_privs && (found.permitted & beyond) == 0 && (found.effective & beyond) == 0 && found.inheritable == 0;
 }
 
 /** Signals every thread that still has more than it should. Says in `behind` how many have, or have not yet taken the signal. */
@@ -205,12 +206,14 @@ Result<ThreadCapabilities> read_capabilities(int tid) noexcept {
   return status.value().capabilities;
 }
 
-Status drop_capabilities() noexcept {
+namespace {
+
+Status keep_at_most(uint64_t most) noexcept {
   constexpr int64_t kPatienceMs = 5000;
   // Each thread keeps only what the process has: capset may not add.
   const auto own = read_capabilities(static_cast<int>(::syscall(SYS_gettid)));
   if (!own) return own.error();
-  const auto kept = static_cast<uint32_t>(own.value().permitted & kKept);
+  const auto kept = static_cast<uint32_t>(own.value().permitted & most);
   wanted = {};
   wanted.data[0].effective = kept;
   wanted.data[0].permitted = kept;
@@ -233,6 +236,12 @@ Status drop_capabilities() noexcept {
     ::nanosleep(&pause, nullptr);
   }
 }
+
+}  // namespace
+
+Status drop_capabilities() noexcept { return keep_at_most(kKept); }
+
+Status drop_all_capabilities() noexcept { return keep_at_most(0); }
 
 // — memory for keys —
 

@@ -24,6 +24,9 @@ Status raise_memlock_limit() noexcept;
  */
 Status drop_capabilities() noexcept;
 
+/** Likewise, and keeps none: of a process that has its sockets and never asks the system for anything again. */
+Status drop_all_capabilities() noexcept;
+
 /** Capabilities of one thread, for tests and diagnostics. */
 struct ThreadCapabilities {
   uint64_t effective = 0;

@@ -199,6 +199,27 @@ TEST("capabilities that were not there are not gained") {
   });
 }
 
+TEST("a process that needs none keeps none, and what is open goes on working") {
+  in_child([] {
+    enter_namespace();
+    UdpOptions udp;
+    udp.port = 443;
+    UdpSockets sockets = must(UdpSockets::bind(udp));
+    Threads threads;
+    must(drop_all_capabilities());
+    check_dropped(own_tid(), 0);
+    for (const auto& tid : threads.tids) check_dropped(tid, 0);
+    std::thread([] { check_dropped(own_tid(), 0); }).join();
+    CHECK(sockets.port() == 443);
+    UdpOptions other;
+    other.port = 444;
+    CHECK_EQ(UdpSockets::bind(other).error().code, EACCES);
+    must(drop_capabilities());  // and does not come back by it
+    check_dropped(own_tid(), 0);
+    threads.end();
+  });
+}
+
 TEST("what the tunnel needs still works afterwards") {
   in_child([] {
     enter_namespace();

@@ -150,6 +150,8 @@ export interface NativeAddon {
   openMemory(options: NativePlaneOptions, onWake: () => void): NativePlaneObject | NativeFailure;
   openLive(options: NativeLiveOptions, onWake: () => void): NativePlaneObject | NativeFailure;
   dropPrivileges(): NativeFailure | null;
+  /** Of a process that has no use for any: once its sockets are open. */
+  dropAllPrivileges(): NativeFailure | null;
   disableCoreDumps(): NativeFailure | null;
   raiseMemlockLimit(): NativeFailure | null;
   openNetlink(options: NativeNetlinkOptions, onReadable: () => void): NativeNetlink | NativeFailure;
