@@ -32,8 +32,9 @@ export class Flow {
   /** When each arrived, by index. */
   readonly arrivedAt: (Instant | undefined)[] = [];
   readonly sentAt: Instant[] = [];
-  /** The carrier of the newest. */
+  /** Of the newest: how it came, and who brought it. */
   way: Way | null = null;
+  carrier: Machine | null = null;
   /** How long after a packet that was sent later the latest came. */
   overtakenMs = 0;
   /** Of whatever arrived. */
@@ -162,7 +163,9 @@ export class Flows {
     this.counts.delivered++;
     this.counts[way]++;
     this.#ways.set(`${sent.from.name}>${node.name}`, way);
-    sent.flow?.arrived(sent.index, sent.at, way, this.#world.now);
+    if (sent.flow === null) return;
+    sent.flow.arrived(sent.index, sent.at, way, this.#world.now);
+    sent.flow.carrier = carrier;
   }
 
   #wayOf(sent: Sent, carrier: Machine | null): Way | null {

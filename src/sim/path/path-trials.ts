@@ -24,6 +24,9 @@ const BEFORE_MS = 1_000;
 const FLOWS_AGAIN_MS = 2_500;
 /** The trial goes on for as long after that, so that a second silence would be seen. */
 const AFTER_MS = 1_500;
+/** The same of a relay that dies: whoever used it has to find another, and to tell that to the others. */
+const RELAY_DEAD_MS = 12_000;
+const RELAY_FLOWS_AGAIN_MS = 6_000;
 /** A session begins, is used over the relay, and promoted. */
 const PROMOTION_MS = 4_000;
 
@@ -35,7 +38,7 @@ export class PathTrials {
   readonly #cast: Cast;
   readonly #world: PathWorld;
   readonly #chaos: PathChaos;
-  readonly counts = { direct: 0, relayed: 0, deaths: 0, promotions: 0, longestSilenceMs: 0 };
+  readonly counts = { direct: 0, relayed: 0, deaths: 0, promotions: 0, longestSilenceMs: 0, longestRelaySilenceMs: 0 };
 
   constructor(cast: Cast, chaos: PathChaos) {
     this.#cast = cast;
@@ -68,7 +71,13 @@ export class PathTrials {
   }
 
   run(): void {
-    const trials = [() => this.#direct(), () => this.#pathDies(), () => this.#promotion(), () => this.#quiet()];
+    const trials = [
+      () => this.#direct(),
+      () => this.#pathDies(),
+      () => this.#relayDies(),
+      () => this.#promotion(),
+      () => this.#quiet(),
+    ];
     for (const trial of trials) if (!this.#failed) trial();
   }
 
@@ -144,29 +153,63 @@ export class PathTrials {
     const diesFor = FLOWS_AGAIN_MS + AFTER_MS;
     this.#chaos.cut(a.machine, b.machine, diesFor);
     if (both) this.#chaos.cut(b.machine, a.machine, diesFor);
+    const silenceMs = this.#flowAgain(steady, diesFor, FLOWS_AGAIN_MS, 'the path');
+    this.counts.longestSilenceMs = Math.max(this.counts.longestSilenceMs, silenceMs);
+    this.counts.deaths++;
+    this.#chaos.mend();
+  }
+
+  /** Ends the flows after a while; the longest silence in it. */
+  #flowAgain(steady: readonly Flow[], forMs: number, limitMs: number, what: string): number {
     for (const flow of steady) flow.longestSilenceMs = 0;
-    this.#run(diesFor);
+    this.#run(forMs);
+    let longestMs = 0;
     for (const flow of steady) {
       this.#cast.flows.stop(flow);
       const silenceMs = Math.max(flow.longestSilenceMs, this.#world.now - flow.lastArrivalAt);
-      this.counts.longestSilenceMs = Math.max(this.counts.longestSilenceMs, silenceMs);
-      if (silenceMs <= FLOWS_AGAIN_MS) continue;
+      longestMs = Math.max(longestMs, silenceMs);
+      if (silenceMs <= limitMs) continue;
       this.#world.violated(
-        `${flow.from.name} > ${flow.to.name}: nothing for ${silenceMs.toFixed(0)} ms after the path died under traffic`,
+        `${flow.from.name} > ${flow.to.name}: nothing for ${silenceMs.toFixed(0)} ms after ${what} died under traffic`,
       );
     }
-    this.counts.deaths++;
-    this.#chaos.mend();
+    return longestMs;
+  }
+
+  /** The relay that carries the packets dies, and there is another. */
+  #relayDies(): void {
+    const { prng } = this.#world;
+    const { pairs, relays, hostility } = this.#cast;
+    const relayed = pairs.filter((pair) => permitted(pair[0].machine, pair[1].machine).path === 'relay');
+    if (relayed.length === 0 || relays.length < 2 || hostility === 'relay') return;
+    const steady = this.#steady(prng.pick(relayed));
+    this.#run(BEFORE_MS);
+    const carrier = prng.pick(steady).carrier;
+    const relay = relays.find(({ machine }) => machine === carrier);
+    if (relay !== undefined) {
+      this.#world.tell(`${relay.name} dies under traffic from ${steady[0].from.name} to ${steady[0].to.name}`);
+      relay.crash();
+      const silenceMs = this.#flowAgain(steady, RELAY_DEAD_MS, RELAY_FLOWS_AGAIN_MS, relay.name);
+      this.counts.longestRelaySilenceMs = Math.max(this.counts.longestRelaySilenceMs, silenceMs);
+      relay.start(null);
+    }
+    for (const flow of steady) this.#cast.flows.stop(flow);
   }
 
   /** A session begins anew under traffic; nothing of it is lost, and nothing overtakes by more than a round trip. */
   #promotion(): void {
     const { pairs, hostility, flows } = this.#cast;
     if (pairs.length === 0 || hostility === 'relay') return;
-    const pair = this.#world.prng.pick(pairs);
+    const { prng, controller } = this.#world;
+    const pair = prng.pick(pairs);
+    // What it takes is known: the controller need not be there.
+    const alone = prng.chance(0.3);
+    if (alone) controller.kill(false);
     for (const [one, other] of [pair, [pair[1], pair[0]] as const]) forget(one, other, this.#world);
     this.#run(LOOK_MS);
-    this.#world.tell(`${pair[0].name} and ${pair[1].name} begin anew under traffic`);
+    this.#world.tell(
+      `${pair[0].name} and ${pair[1].name} begin anew under traffic${alone ? ', without the controller' : ''}`,
+    );
     const steady = this.#steady(pair);
     this.#run(PROMOTION_MS);
     for (const flow of steady) flows.stop(flow);
@@ -183,6 +226,7 @@ export class PathTrials {
         this.#world.violated(`${what}: one came ${overtakenMs.toFixed(0)} ms after one that was sent later`);
     }
     this.counts.promotions++;
+    controller.start();
   }
 
   // — silence —

@@ -7,6 +7,7 @@ import type { Endpoint } from '../../base/ip.ts';
 import type { Prng } from '../../base/prng.ts';
 import type { MemoryDataPlane } from '../../dataplane/dataplane.ts';
 import { type CloseReason, ControlClient } from '../../mesh/control-client.ts';
+import type { SavedNetmap } from '../../mesh/netmap.ts';
 import type { ControllerMessage } from '../../protocol/control.ts';
 import type { Candidate, NodeId, PublicKeyText } from '../../protocol/values.ts';
 import { RelayEngine } from '../../relay/engine/relay-engine.ts';
@@ -43,6 +44,8 @@ export class RelayHost implements Member {
   controllerCutUntil = 0;
   running: Running | null = null;
   tampers: Tampering | null = null;
+  /** What outlives the process. */
+  #saved: SavedNetmap | null = null;
   readonly #events: RelayEvents;
   readonly #world: PathWorld;
   readonly #prng: Prng;
@@ -123,11 +126,12 @@ export class RelayHost implements Member {
     this.#timerAt = NEVER;
     engine.setIdentity(this.#secret, now);
     engine.linkUp(RELAY_PORT, now);
+    if (this.#saved !== null) engine.restore(this.#saved, now);
     this.machine.open(RELAY_PORT, (datagram, from) => this.#arrived(datagram, from));
     const candidates = this.endpoints.map((endpoint): Candidate => ({ kind: 'host', endpoint }));
     client.setCandidates(candidates, RELAY_PORT, now);
     client.setReach({ home: null, mapping: 'none', udp: 'works', url: null }, now);
-    client.start({ hostname: this.name, authKey, resume: null, nextKey: null }, now);
+    client.start({ hostname: this.name, authKey, resume: engine.netmap.position, nextKey: null }, now);
     this.#settle();
   }
 
@@ -135,6 +139,7 @@ export class RelayHost implements Member {
     if (this.running === null) return;
     const { stream, engine, plane } = this.running;
     addCounters(this.#world.reached, 'relay', engine.counters.counts);
+    this.#saved = engine.netmap.save();
     stream?.nodeDies();
     engine.close(this.#world.now);
     plane.close();
