@@ -121,7 +121,8 @@ void Plane::expire_sending(uint32_t slot) noexcept {
 bool Plane::can_send(uint32_t slot, double now) noexcept {
   const std::lock_guard lock(peer_locks_.of(slot));
   const Peer& peer = peers_.at(slot);
-  return peer.endpoint.family() != AF_UNSPEC && peer.current != nullptr && peer.current->may_send(now);
+  Way way;
+  return way_to(peer.endpoint, way) && peer.current != nullptr && peer.current->may_send(now);
 }
 
 uint32_t Plane::flush_staged(uint32_t slot, double now) noexcept {

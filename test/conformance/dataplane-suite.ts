@@ -8,6 +8,9 @@ import { inboundRules } from './inbound-rules.ts';
 import { keypairRules } from './keypair-rules.ts';
 import { Lab, type PlaneHarness, type PlaneOptions } from './lab.ts';
 import { outboundRules } from './outbound-rules.ts';
+import { pathMtuRules } from './path-mtu-rules.ts';
+import { relayRules } from './relay-rules.ts';
+import { relayedRules } from './relayed-rules.ts';
 import { roamingRules } from './roaming-rules.ts';
 import { stagingRules } from './staging-rules.ts';
 
@@ -29,5 +32,8 @@ export function dataPlaneSuite(name: string, harness: PlaneHarness): void {
     roamingRules(open);
     keypairRules(open);
     controlRules(open);
+    relayedRules(open);
+    relayRules(open);
+    pathMtuRules(open);
   });
 }

@@ -6,7 +6,7 @@ import { nodeProvider } from '../../src/crypto/node.ts';
 import { DescriptorKind, DROP_REASONS, type DropReason } from '../../src/dataplane/dataplane.ts';
 import { createReferencePlane } from '../../src/dataplane/reference/plane.ts';
 import { type Coverage, newCoverage, runScript } from './script.ts';
-import { STEPS } from './script-steps.ts';
+import { STEPS } from './script-path-steps.ts';
 
 const STEPS_EACH = 2000;
 

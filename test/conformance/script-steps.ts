@@ -1,5 +1,6 @@
-// What a seeded script may do in one step, with the odds of each. Addresses, sources and prefixes come from small sets, so
-// that prefixes nest and change hands, sources repeat, and messages meet keypairs in every state.
+// What a seeded script may do in one step, with the odds of each; what concerns relays and path MTUs is in script-path-steps.ts.
+// Addresses, sources and prefixes come from small sets, so that prefixes nest and change hands, sources repeat, and messages meet
+// keypairs in every state.
 
 import { writeU16be, writeU32le } from '../../src/base/bytes.ts';
 import { type Instant, NEVER } from '../../src/base/instant.ts';
@@ -10,7 +11,7 @@ import { ipv4, ipv6, padded } from './packets.ts';
 import { PUBLIC_KEYS, type ScriptPeer, type ScriptSession, type World } from './script-world.ts';
 
 const PEERS_MAX = 6;
-const SOURCES: readonly Endpoint[] = [
+export const SOURCES: readonly Endpoint[] = [
   '192.0.2.2:51820',
   '192.0.2.2:7',
   '192.0.2.3:51820',
@@ -40,13 +41,13 @@ const PREFIXES = [
 ].map(prefix);
 const LENGTHS = [20, 21, 28, 40, 41, 47, 48, 60, 100, 576, 1279, 1280, 1400, 1409, 1419, 1420, 1421, 1500, 4000];
 
-type Step = readonly [odds: number, name: string, run: (world: World) => unknown];
+export type Step = readonly [odds: number, name: string, run: (world: World) => unknown];
 
 function somePeer(world: World): ScriptPeer {
   return world.peers.length === 0 ? addPeer(world) : world.random.pick(world.peers);
 }
 
-function someSession(world: World): ScriptSession {
+export function someSession(world: World): ScriptSession {
   // Mostly a recent one, so that most messages meet a keypair that is still there.
   const { sessions, random } = world;
   if (sessions.length === 0) return install(world, 'initiator');
@@ -60,7 +61,7 @@ function someSource(world: World, session: ScriptSession): Endpoint {
   return random.chance(0.9) ? home : random.pick(SOURCES);
 }
 
-function someLocal(world: World, source: Endpoint): Endpoint {
+export function someLocal(world: World, source: Endpoint): Endpoint {
   const { random } = world;
   const locals = source.startsWith('[') ? LOCALS6 : LOCALS;
   return random.chance(0.9) ? (locals[0] as Endpoint) : random.pick(locals);
@@ -138,7 +139,7 @@ function install(world: World, role: KeypairConfig['role']): ScriptSession {
   });
 }
 
-function plaintextOf(world: World): Uint8Array {
+export function plaintextOf(world: World): Uint8Array {
   const { random } = world;
   const what = random.nextInt(0, 9);
   if (what === 0) return new Uint8Array(0);
@@ -152,7 +153,7 @@ function plaintextOf(world: World): Uint8Array {
   return padded(inner, Math.ceil(inner.length / 16) * 16);
 }
 
-function counterFor(world: World, session: ScriptSession): bigint {
+export function counterFor(world: World, session: ScriptSession): bigint {
   const { random } = world;
   const dice = random.nextInt(0, 19);
   if (dice === 0) session.counter += BigInt(random.pick([63, 64, 8127, 8128, 8129, 8192, 20_000]));
@@ -182,8 +183,12 @@ function damage(world: World, datagram: Uint8Array): void {
 }
 
 function control(world: World): void {
+  const source = world.random.pick(SOURCES);
+  world.receive(controlDatagram(world), source, someLocal(world, source));
+}
+
+export function controlDatagram(world: World): Uint8Array {
   const { random } = world;
-  const source = random.pick(SOURCES);
   const index = random.pick([0, ...world.expected, ...world.sessions.map(({ config }) => config.localIndex)]);
   let datagram: Uint8Array;
   switch (random.nextInt(0, 3)) {
@@ -209,7 +214,7 @@ function control(world: World): void {
   }
   if (random.chance(0.1)) damage(world, datagram);
   if (random.chance(0.05)) datagram = datagram.subarray(0, random.nextInt(0, datagram.length - 1));
-  world.receive(datagram, source, someLocal(world, source));
+  return datagram;
 }
 
 function flood(world: World): void {
@@ -246,9 +251,9 @@ function advance(world: World): void {
   for (const plane of world.planes) plane.io.setNow(world.now);
 }
 
-const toPeer = (run: (world: World, peer: ScriptPeer) => void) => (world: World) => run(world, somePeer(world));
+export const toPeer = (run: (world: World, peer: ScriptPeer) => void) => (world: World) => run(world, somePeer(world));
 
-export const STEPS: readonly Step[] = [
+export const PLAIN_STEPS: readonly Step[] = [
   [200, 'a transport message arrives', transport],
   [
     30,

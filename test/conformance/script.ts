@@ -2,7 +2,7 @@
 // poll, records and counters now and then. A failure names seed and step; WARREN_SCRIPT_SEED=<seed> runs that one alone.
 
 import { DROP_REASONS, type DropReason, type MemoryDataPlane } from '../../src/dataplane/dataplane.ts';
-import { STEPS } from './script-steps.ts';
+import { STEPS } from './script-path-steps.ts';
 import { World } from './script-world.ts';
 
 /** What a script has met, so that a script which meets nothing is noticed. */
