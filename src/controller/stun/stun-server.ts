@@ -147,7 +147,7 @@ export class StunServer {
       this.#counters.sendQueueFull++;
       return;
     }
-    socket.send(answer.datagram, from.port, from.address, this.#sent);
+    socket.send(answer.datagram, answer.port, from.address, this.#sent);
   }
 
   readonly #sent = (error: Error | null): void => {

@@ -1,6 +1,5 @@
 // STUN messages (RFC 8489) of the one method Binding, with what RFC 5780 adds to find out how a NAT behaves. Reading never throws:
-// what cannot be read gives the reason, to be counted. Leaves out passwords (MESSAGE-INTEGRITY is passed over),
-// RESPONSE-PORT (unknown here, so that it is refused and not misunderstood) and every other method.
+// what cannot be read gives the reason, to be counted. Leaves out passwords (MESSAGE-INTEGRITY is passed over) and every other method.
 //
 //   0        2        4                8                        20
 //   | type   | length | 0x2112A442     | transaction id         | attributes …
@@ -45,6 +44,8 @@ interface Common {
 export interface BindingRequest extends Common {
   readonly kind: 'request';
   readonly change: ChangeRequest | null;
+  /** RESPONSE-PORT (RFC 5780 §7.5): where the answer is to go instead of where the request came from. */
+  readonly responsePort: number | null;
 }
 
 export interface BindingIndication extends Common {
@@ -121,6 +122,7 @@ class Fields {
   fingerprint = false;
   #unknown: number[] | null = null;
   #change: ChangeRequest | null = null;
+  #responsePort: number | null = null;
   #xorMapped: Endpoint | null = null;
   #mapped: Endpoint | null = null;
   #origin: Endpoint | null = null;
@@ -146,6 +148,11 @@ class Fields {
       case Attribute.changeRequest:
         if (size !== 4) return 'badAttribute';
         this.#change ??= readChange(readU32be(message, at));
+        return null;
+      case Attribute.responsePort:
+        // Two bytes, or with the padding counted in, as they are seen too.
+        if ((size !== 2 && size !== 4) || readU16be(message, at) === 0) return 'badAttribute';
+        this.#responsePort ??= readU16be(message, at);
         return null;
       case Attribute.errorCode:
         this.#code ??= readErrorCode(message, at, size);
@@ -175,7 +182,7 @@ class Fields {
     const common = { transactionId, unknownRequired: this.#unknown ?? NONE, fingerprint: this.fingerprint };
     switch (readU16be(datagram, 0)) {
       case MessageType.request:
-        return { kind: 'request', ...common, change: this.#change };
+        return { kind: 'request', ...common, change: this.#change, responsePort: this.#responsePort };
       case MessageType.indication:
         return { kind: 'indication', ...common };
       case MessageType.success: {
@@ -231,6 +238,7 @@ function readTypes(message: Uint8Array, at: number, size: number): readonly numb
 
 export interface RequestFields {
   readonly change?: ChangeRequest | null;
+  readonly responsePort?: number | null;
   /** Filled up to this many bytes with SOFTWARE, so that no answer needs to be larger; a multiple of 4, at most 512. */
   readonly bytes?: number;
   readonly fingerprint?: boolean;
@@ -254,14 +262,17 @@ export interface ErrorFields {
 
 const FINGERPRINT_BYTES = ATTRIBUTE_HEADER_BYTES + 4;
 const CHANGE_REQUEST_BYTES = ATTRIBUTE_HEADER_BYTES + 4;
+const RESPONSE_PORT_BYTES = ATTRIBUTE_HEADER_BYTES + 4;
 /** In front of the spaces that fill a request. */
 const SOFTWARE = 'warren';
 const SPACE = 32;
 
 /** `transactionId`: 12 bytes, borrowed, here and below. */
 export function encodeRequest(transactionId: Uint8Array, fields: RequestFields = {}): Uint8Array {
-  const { change = null, fingerprint: marked = false } = fields;
-  const least = STUN_HEADER_BYTES + (change === null ? 0 : CHANGE_REQUEST_BYTES) + (marked ? FINGERPRINT_BYTES : 0);
+  const { change = null, responsePort = null, fingerprint: marked = false } = fields;
+  let least = STUN_HEADER_BYTES + (marked ? FINGERPRINT_BYTES : 0);
+  if (change !== null) least += CHANGE_REQUEST_BYTES;
+  if (responsePort !== null) least += RESPONSE_PORT_BYTES;
   const fill = (fields.bytes ?? 0) - least - ATTRIBUTE_HEADER_BYTES;
   const bytes = fill < 0 ? least : least + ATTRIBUTE_HEADER_BYTES + padded(fill);
   const writer = new Writer(MessageType.request, transactionId, bytes);
@@ -269,6 +280,7 @@ export function encodeRequest(transactionId: Uint8Array, fields: RequestFields =
     const flags = (change.address ? CHANGE_ADDRESS : 0) | (change.port ? CHANGE_PORT : 0);
     writeU32be(writer.bytes, writer.attribute(Attribute.changeRequest, 4), flags);
   }
+  if (responsePort !== null) writeU16be(writer.bytes, writer.attribute(Attribute.responsePort, 2), responsePort);
   if (fill >= 0) {
     const at = writer.attribute(Attribute.software, fill);
     writer.bytes.fill(SPACE, at, at + fill);

@@ -18,6 +18,7 @@ export const Attribute = {
   unknownAttributes: 0x000a,
   xorMappedAddress: 0x0020,
   padding: 0x0026,
+  responsePort: 0x0027,
   software: 0x8022,
   fingerprint: 0x8028,
   responseOrigin: 0x802b,

@@ -1,6 +1,6 @@
 // What a STUN server answers (RFC 8489 §6.3, RFC 5780 §6.1), decided without a socket. To a question that is as large as the answer
 // (our own are) it costs nothing; a smaller one, as stock clients send it, gets the least that helps, within AnswerBudget. Never
-// SOFTWARE, a phrase or PADDING, which would only make an answer larger. Leaves out passwords, TCP and RESPONSE-PORT.
+// SOFTWARE, a phrase or PADDING, which would only make an answer larger. Leaves out passwords and TCP.
 //
 // A server of RFC 5780 has two addresses with two ports each. Its four sockets are its doors:
 //
@@ -18,6 +18,7 @@ import {
   encodeSuccess,
   STUN_FAULTS,
   type StunFault,
+  UNKNOWN_ATTRIBUTES_MAX,
 } from './message.ts';
 import { Attribute, ErrorCode } from './numbers.ts';
 
@@ -29,6 +30,8 @@ export interface StunAnswer {
   readonly datagram: Uint8Array;
   /** Where it leaves. */
   readonly door: Door;
+  /** Where it goes, at the address that asked. */
+  readonly port: number;
 }
 
 /** What became of datagrams. */
@@ -73,30 +76,34 @@ export class StunResponder {
       return null;
     }
     const unknown = this.#unknownIn(request);
-    const leaves = unknown.length > 0 ? door : doorOf(door, request.change);
-    const answer =
-      unknown.length > 0
-        ? encodeError(request.transactionId, {
-            code: ErrorCode.unknownAttribute,
-            unknownAttributes: unknown,
-            fingerprint: request.fingerprint,
-          })
-        : this.#success(request, datagram.length, source, door, leaves);
+    const refused = unknown.length > 0;
+    const leaves = refused ? door : doorOf(door, request.change);
+    const { address, port } = endpointParts(source);
+    const answer = refused
+      ? encodeError(request.transactionId, {
+          code: ErrorCode.unknownAttribute,
+          unknownAttributes: unknown,
+          fingerprint: request.fingerprint,
+        })
+      : this.#success(request, datagram.length, source, door, leaves);
     if (answer.length > datagram.length) {
-      const verdict = budget.take(addressBytes(endpointParts(source).address), now);
+      const verdict = budget.take(addressBytes(address), now);
       if (verdict !== 'paid') {
         counters[verdict === 'networkSpent' ? 'networkLimited' : 'totalLimited']++;
         return null;
       }
     }
-    counters[unknown.length > 0 ? 'refused' : 'answered']++;
-    return { datagram: answer, door: leaves };
+    counters[refused ? 'refused' : 'answered']++;
+    return { datagram: answer, door: leaves, port: refused ? port : (request.responsePort ?? port) };
   }
 
-  /** A plain server does not know CHANGE-REQUEST (RFC 5780 §6.1). */
-  #unknownIn(request: BindingRequest): readonly number[] {
-    if (request.change === null || this.#options.doors !== null) return request.unknownRequired;
-    return request.unknownRequired.length > 0 ? request.unknownRequired : [Attribute.changeRequest];
+  /** A plain server knows neither CHANGE-REQUEST nor RESPONSE-PORT (RFC 5780 §6.1). */
+  #unknownIn({ unknownRequired, change, responsePort }: BindingRequest): readonly number[] {
+    if (this.#options.doors !== null || (change === null && responsePort === null)) return unknownRequired;
+    const unknown = [...unknownRequired];
+    if (change !== null) unknown.push(Attribute.changeRequest);
+    if (responsePort !== null) unknown.push(Attribute.responsePort);
+    return unknown.slice(0, UNKNOWN_ATTRIBUTES_MAX);
   }
 
   /** MAPPED-ADDRESS, by which a client of RFC 5780 sees whether a NAT rewrites addresses, only where there is room for it. */

@@ -62,6 +62,7 @@ describe('the vectors of RFC 5769', () => {
       unknownRequired: [0x0024],
       fingerprint: true,
       change: null,
+      responsePort: null,
     });
   });
 
@@ -131,14 +132,22 @@ describe('a request', () => {
     expect(decodeStun(request)).toMatchObject({ kind: 'request', change: { address, port } });
   });
 
+  test('may want its answer at another port', () => {
+    const request = encodeRequest(ID, { responsePort: 0x1234 });
+    expect(toHex(request.subarray(20))).toBe('0027000212340000');
+    expect(decodeStun(request)).toMatchObject({ kind: 'request', responsePort: 0x1234, unknownRequired: [] });
+    // As coturn writes it, the padding counted in.
+    expect(decodeStun(message('0001', '00270004 12340000'))).toMatchObject({ responsePort: 0x1234 });
+  });
+
   test('with PADDING of 1,500 bytes, as clients of RFC 5780 send it, is read', () => {
     const padding = message('0001', '002605dc', '00'.repeat(1_500));
     expect(decodeStun(padding)).toMatchObject({ kind: 'request', unknownRequired: [] });
   });
 
   test('of which we do not know something that must be known says so, within a limit', () => {
-    expect(decodeStun(message('0001', '00270004 12340000', '00270004 12340000', '80ff0000'))).toMatchObject({
-      unknownRequired: [0x0027],
+    expect(decodeStun(message('0001', '00240004 12340000', '00240004 12340000', '80ff0000'))).toMatchObject({
+      unknownRequired: [0x0024],
     });
     const many = Array.from({ length: 20 }, (_, i) => `01${i.toString(16).padStart(2, '0')}0000`);
     expect(decodeStun(message('0001', ...many))).toMatchObject({
@@ -227,6 +236,8 @@ describe('what is none of it', () => {
     ['an odd length', bytes(`000100022112a442${ID_TEXT}0000`), 'badLength'],
     ["TURN's Allocate", message('0003', '00190004 11000000'), 'notBinding'],
     ['an attribute that ends behind the message', message('0001', '80220005 00000000'), 'badAttribute'],
+    ['RESPONSE-PORT 0', message('0001', '00270004 00000000'), 'badAttribute'],
+    ['RESPONSE-PORT of no bytes', message('0001', '00270000'), 'badAttribute'],
     ['CHANGE-REQUEST of two bytes', message('0001', '00030002 00000000'), 'badAttribute'],
     ['an address of IPv4 with a length of IPv6', message('0101', `00200014 0001${'00'.repeat(18)}`), 'badAttribute'],
     ['an address of no family', message('0101', '00200008 00030001 01010101'), 'badAttribute'],
@@ -261,7 +272,8 @@ describe('whatever comes', () => {
     switch (prng.nextInt(0, 3)) {
       case 0: {
         const change = prng.chance(0.5) ? { address: prng.chance(0.5), port: prng.chance(0.5) } : null;
-        return encodeRequest(id, { change, bytes: 4 * prng.nextInt(0, 64), fingerprint });
+        const responsePort = prng.chance(0.2) ? prng.nextInt(1, 65_535) : null;
+        return encodeRequest(id, { change, responsePort, bytes: 4 * prng.nextInt(0, 64), fingerprint });
       }
       case 1:
         return encodeError(id, {

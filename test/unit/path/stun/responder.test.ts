@@ -82,10 +82,10 @@ describe('a plain server', () => {
     expect(read(SAMPLE_REQUEST)?.message).toMatchObject({ kind: 'error', code: 420, unknownAttributes: [0x0024] });
     const change = request({ change: { address: false, port: true } });
     expect(read(change)?.message).toMatchObject({ kind: 'error', code: 420, unknownAttributes: [0x0003] });
-    const responsePort = request({ bytes: 32 });
-    writeU16be(responsePort, 20, 0x0027);
-    expect(read(responsePort)?.message).toMatchObject({ kind: 'error', code: 420, unknownAttributes: [0x0027] });
-    expect(counters.refused).toBe(3);
+    const both = request({ change: { address: false, port: true }, responsePort: 5 });
+    expect(read(both)?.message).toMatchObject({ kind: 'error', code: 420, unknownAttributes: [0x0003, 0x0027] });
+    expect(answer(both)).toMatchObject({ port: 40_000 });
+    expect(counters.refused).toBe(4);
     expect(toHex(answer(change)?.datagram.subarray(0, 2) ?? new Uint8Array(0))).toBe('0111');
   });
 
@@ -139,12 +139,19 @@ describe('a server with two addresses', () => {
     });
   });
 
+  test('answers at the port that is wanted, of the address that asks and of no other', () => {
+    const { answer } = fixture(DOORS4);
+    const change = { address: true, port: true };
+    expect(answer(request({ responsePort: 5, change, bytes: REQUEST_BYTES }))).toMatchObject({ port: 5, door: 3 });
+    expect(answer(request({ bytes: REQUEST_BYTES }))).toMatchObject({ port: 40_000 });
+  });
+
   test('refuses from where it was asked', () => {
     const strange = request({ change: { address: true, port: true }, bytes: 40 });
-    writeU16be(strange, 28, 0x0027);
+    writeU16be(strange, 28, 0x0024);
     expect(fixture(DOORS4).read(strange)).toMatchObject({
       door: 0,
-      message: { kind: 'error', unknownAttributes: [0x27] },
+      message: { kind: 'error', unknownAttributes: [0x24] },
     });
   });
 });
