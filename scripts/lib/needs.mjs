@@ -40,6 +40,8 @@ const NEEDS = {
     use: 'another STUN server and client to talk to',
     service: 'coturn.service',
   },
+  // The program alone: what would start it as a service is in the package miniupnpd.
+  miniupnpd: { package: 'miniupnpd-nftables', binaries: ['miniupnpd'], use: 'a gateway that maps ports' },
   libcrypto: {
     package: { 12: 'libssl3', default: 'libssl3t64' },
     files: ['/usr/lib/*/libcrypto.so.3', '/lib/*/libcrypto.so.3', '/usr/lib64/libcrypto.so.3'],
@@ -68,6 +70,7 @@ const TEST = [
   'setpriv',
   'postgresql',
   'coturn',
+  'miniupnpd',
   'libcrypto',
   'clang',
   'clangRuntime',
