@@ -2,9 +2,10 @@
 
 import { createHash, createHmac } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { fromHex, toHex, writeU16be } from '../../../../src/base/bytes.ts';
+import { fromHex, toHex, writeU16be, writeU32be } from '../../../../src/base/bytes.ts';
 import type { Endpoint } from '../../../../src/base/ip.ts';
 import { Prng } from '../../../../src/base/prng.ts';
+import { fingerprint } from '../../../../src/path/stun/fingerprint.ts';
 import {
   type BindingSuccess,
   bindingIndication,
@@ -253,10 +254,9 @@ describe('what is none of it', () => {
   });
 
   test('something behind a FINGERPRINT that is right', () => {
-    const marked = encodeRequest(ID, { fingerprint: true });
-    const longer = new Uint8Array([...marked, ...bytes('80220000')]);
-    // The length in the header is covered: computed anew, so that only the place is wrong.
-    writeU16be(longer, 2, longer.length - 20);
+    // Its length counts what comes behind in, and its value is of that length.
+    const longer = message('0001', '80280004 00000000', '80220000');
+    writeU32be(longer, 24, fingerprint(longer, 20));
     expect(decodeStun(longer)).toBe('badFingerprint');
   });
 });
