@@ -24,6 +24,7 @@ import { netcheckCommand } from './commands/netcheck.ts';
 import { nodesCommand } from './commands/nodes.ts';
 import { peersCommand } from './commands/peers.ts';
 import { pingCommand } from './commands/ping.ts';
+import { relayCommand } from './commands/relay.ts';
 import { rotateKeyCommand } from './commands/rotate-key.ts';
 import { showCommand } from './commands/show.ts';
 import { statusCommand } from './commands/status.ts';
@@ -47,6 +48,7 @@ const COMMANDS: readonly Command[] = [
   logoutCommand,
   daemonCommand,
   controllerCommand,
+  relayCommand,
   keysCommand,
   nodesCommand,
   tokensCommand,

@@ -10,3 +10,8 @@ export const DATA_DIR_DEFAULT = '/var/lib/warren/controller';
 export const ADMIN_SOCKET_NAME = 'admin.sock';
 /** Of its REST API (admin-api.ts), on the socket and on its listener. */
 export const ADMIN_PREFIX = '/api/v1';
+
+/** A relay's: keys and the last netmap. */
+export const RELAY_STATE_DIR_DEFAULT = '/var/lib/warren/relay';
+/** UDP; the number of the controller's TCP port. */
+export const RELAY_PORT_DEFAULT = 7370;

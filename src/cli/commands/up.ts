@@ -1,10 +1,8 @@
 // `warren up`: joins a network, or connects again to the one that the daemon knows. Returns when there are addresses, or says
 // what is in the way; progress on standard error while it waits.
 
-import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { printable } from '../../base/printable.ts';
-import { parseJoinLink } from '../../protocol/join-link.ts';
 import type { Status, UpLine, UpRequest } from '../../protocol/local-api.ts';
 import {
   type CliIo,
@@ -15,6 +13,7 @@ import {
   UsageError,
   wholeNumber,
 } from '../command.ts';
+import { LINK_FILE_HELP, LINK_FILE_PROBLEM, LinkFileError, readJoinLink } from '../join-link-input.ts';
 import {
   follow,
   HELP_OPTION_HELP,
@@ -28,8 +27,6 @@ import {
 
 const TIMEOUT_DEFAULT_S = 60;
 const TIMEOUT_MAX_S = 3600;
-/** A join link is at most 2,048 characters; more of a file is not read for one. */
-const LINK_FILE_BYTES_MAX = 16_384;
 /** `warren daemon & warren up`: a daemon that was started a moment ago has no socket yet. */
 const DAEMON_START_MS = 5_000;
 const DAEMON_POLL_MS = 50;
@@ -78,7 +75,7 @@ function run(args: readonly string[], io: CliIo): Promise<number> {
   const timeout = wholeNumber('timeout', values.timeout, 0, TIMEOUT_MAX_S) ?? TIMEOUT_DEFAULT_S;
   const json = values.json === true;
   return withDaemon(io, 'up', json, async () => {
-    const joinLink = checkedLink(await readLink(values.join, values['join-file']));
+    const joinLink = await readLink(values.join, values['join-file']);
     const body: UpRequest = { joinLink, hostname: values.hostname ?? null, timeoutMs: timeout * 1000 };
     const socket = socketPath(values.socket, io.env);
     const patienceMs = Math.min(DAEMON_START_MS, timeout * 1000);
@@ -86,51 +83,12 @@ function run(args: readonly string[], io: CliIo): Promise<number> {
   });
 }
 
-/** The secret of a link in the arguments is hidden from other users of the machine as soon as it is read. */
-async function readLink(join: string | undefined, file: string | undefined): Promise<string | null> {
-  if (join === '-') return firstLine(await readStandardInput());
-  if (join !== undefined) {
-    process.title = 'warren up';
-    return join;
-  }
-  if (file === undefined) return null;
-  try {
-    return firstLine((await readFile(file)).subarray(0, LINK_FILE_BYTES_MAX).toString('utf8'));
-  } catch (error) {
-    throw new LocalError({
-      code: 'badJoinLink',
-      message: 'the file with the join link cannot be read',
-      why: error instanceof Error ? error.message : String(error),
-      help: 'name a file that you may read, or give the link on standard input: --join -',
-    });
-  }
-}
-
-/** A text that is no link is wrong usage, wherever it was read. It may hold most of a secret and is not repeated. */
-function checkedLink(text: string | null): string | null {
-  const parsed = text === null ? null : parseJoinLink(text);
-  if (parsed === null || parsed.ok) return text;
-  throw new UsageError(
-    `this is not a join link: ${parsed.reason}; copy the whole line that warren keys create printed, in quotes`,
-  );
-}
-
-async function readStandardInput(): Promise<string> {
-  let text = '';
-  for await (const piece of process.stdin.setEncoding('utf8') as AsyncIterable<string>) {
-    text += piece;
-    if (text.length > LINK_FILE_BYTES_MAX) break;
-  }
-  return text;
-}
-
-function firstLine(text: string): string {
-  return (
-    text
-      .split('\n')
-      .map((line) => line.trim())
-      .find((line) => line !== '') ?? ''
-  );
+function readLink(join: string | undefined, file: string | undefined): Promise<string | null> {
+  return readJoinLink(join, file, 'warren up').catch((error: unknown) => {
+    if (!(error instanceof LinkFileError)) throw error;
+    const { message: why } = error;
+    throw new LocalError({ code: 'badJoinLink', message: LINK_FILE_PROBLEM, why, help: LINK_FILE_HELP });
+  });
 }
 
 /** Does `work`; again while the daemon is not there yet, for `limitMs`. What is wrong otherwise is told at once. */

@@ -2,9 +2,9 @@
 // nobody who asks costs nothing. The exceptions are how long commits take and what the REST API answers. Process metrics
 // are our own few: the library's keep a timer running for the delay of the event loop.
 
-import { performance } from 'node:perf_hooks';
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Histogram, Registry } from 'prom-client';
 import type { WallTime } from '../../base/instant.ts';
+import { addCounter, addCounterFamily, addGauge, addLabelled, addProcessMetrics } from '../../service/prometheus.ts';
 import type { ControllerCore } from '../state/core.ts';
 import type { Counters } from '../state/counters.ts';
 import { nodeStateOf } from '../state/state-view.ts';
@@ -95,7 +95,7 @@ export function createMetrics(source: MetricsSource): Metrics {
   const registry = new Registry();
   addNodes(registry, source);
   addCounters(registry, source);
-  addProcess(registry);
+  addProcessMetrics(registry);
   const commits = new Histogram({
     name: 'warren_commit_seconds',
     help: 'How long transactions of the store took until they were durable',
@@ -143,73 +143,4 @@ function addCounters(registry: Registry, { core, server, stun }: MetricsSource):
   addCounterFamily(registry, 'warren_node_errors_total', 'Errors told to nodes', 'code', () => counters.errors);
   addCounterFamily(registry, 'warren_server_events_total', 'What happened on the listeners', 'event', server);
   addCounterFamily(registry, 'warren_stun_events_total', 'What became of STUN datagrams', 'event', stun);
-}
-
-function addProcess(registry: Registry): void {
-  addCounter(registry, 'process_cpu_seconds_total', 'User and system CPU time', () => {
-    const { user, system } = process.cpuUsage();
-    return (user + system) / 1e6;
-  });
-  addGauge(registry, 'process_resident_memory_bytes', 'Resident memory', () => process.memoryUsage.rss());
-  addGauge(registry, 'process_start_time_seconds', 'Start, since the Unix epoch', () => performance.timeOrigin / 1000);
-  addGauge(registry, 'nodejs_heap_used_bytes', 'Used heap of JavaScript', () => process.memoryUsage().heapUsed);
-  let last = performance.eventLoopUtilization();
-  addGauge(registry, 'nodejs_eventloop_utilization', 'Busy share of the event loop since the last look', () => {
-    const { utilization } = performance.eventLoopUtilization(last);
-    last = performance.eventLoopUtilization();
-    return utilization;
-  });
-}
-
-function addGauge(registry: Registry, name: string, help: string, read: () => number): void {
-  const gauge: Gauge = new Gauge({ name, help, registers: [registry], collect: () => gauge.set(read()) });
-}
-
-function addLabelled(
-  registry: Registry,
-  name: string,
-  help: string,
-  label: string,
-  read: () => Readonly<Record<string, number>>,
-): void {
-  const gauge: Gauge = new Gauge({
-    name,
-    help,
-    labelNames: [label],
-    registers: [registry],
-    collect: () => {
-      for (const [value, count] of Object.entries(read())) gauge.set({ [label]: value }, count);
-    },
-  });
-}
-
-function addCounter(registry: Registry, name: string, help: string, read: () => number): void {
-  const counter: Counter = new Counter({
-    name,
-    help,
-    registers: [registry],
-    collect: () => {
-      counter.reset();
-      counter.inc(read());
-    },
-  });
-}
-
-function addCounterFamily(
-  registry: Registry,
-  name: string,
-  help: string,
-  label: string,
-  read: () => Readonly<Record<string, number>>,
-): void {
-  const counter: Counter = new Counter({
-    name,
-    help,
-    labelNames: [label],
-    registers: [registry],
-    collect: () => {
-      counter.reset();
-      for (const [value, count] of Object.entries(read())) counter.inc({ [label]: value }, count);
-    },
-  });
 }
