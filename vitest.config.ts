@@ -50,7 +50,7 @@ export default defineConfig({
       {
         test: {
           name: 'interop',
-          include: ['test/interop/**/*.test.ts'],
+          include: ['test/interop/**/*.test.ts', 'test/integration/**/*.test.ts'],
           exclude: TIMING,
           ...NAMESPACES,
           maxWorkers: 2,
