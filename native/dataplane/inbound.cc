@@ -179,11 +179,12 @@ void Plane::stamp_receipt(uint32_t slot, uint32_t bytes, double now) noexcept {
 /** A roaming peer is where its newest message came from; what it sent to is where our answers come from. */
 void Plane::follow_source(Peer& peer, const SocketAddress& source, const LocalSource& local) noexcept {
   if (peer.endpoint == source) {
-    // Most often nothing is new. A relay wants to know all the same: see `stick_source`.
-    if (peer.source == local && peer.relay_user == kNoPeer) return;
-    return stick_source(peer, local);
+    peer.source = local;
+    // A relay wants to know although nothing is new: somebody else may have been there meanwhile.
+    if (peer.relay_user != kNoPeer) relay_table_.follow(peer.relay_user, source, local);
+  } else if (peer.roaming) {
+    move_peer(peer, source, local);
   }
-  if (peer.roaming) move_peer(peer, source, local);
 }
 
 /**

@@ -103,6 +103,11 @@ void RelayTable::follow(uint32_t user, const SocketAddress& endpoint, const Loca
   if (endpoint.family() != AF_UNSPEC) by_endpoint_[key_of(endpoint)] = user;
 }
 
+void RelayTable::set_source(uint32_t user, const LocalSource& source) noexcept {
+  const std::lock_guard lock(mutex_);
+  users_[user].source = source;
+}
+
 void RelayTable::forget_endpoint(uint32_t user) noexcept {
   if (users_[user].endpoint.family() == AF_UNSPEC) return;
   const auto found = by_endpoint_.find(key_of(users_[user].endpoint));

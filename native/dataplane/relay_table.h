@@ -60,6 +60,8 @@ class RelayTable {
   // — any thread —
   /** The user's endpoint was set, or proved anew: what comes from there is the user's, whoever was there before. */
   void follow(uint32_t user, const SocketAddress& endpoint, const LocalSource& source) noexcept;
+  /** Nothing was proved: only what is sent to the user leaves from another address of ours, or from whichever the kernel chooses. */
+  void set_source(uint32_t user, const LocalSource& source) noexcept;
 
   // — any thread, with `mutex` held —
   std::mutex& mutex() noexcept { return mutex_; }

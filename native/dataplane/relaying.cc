@@ -41,14 +41,15 @@ bool Plane::way_to(const SocketAddress& endpoint, Way& way) const noexcept {
 /** The peer's lock is held. */
 void Plane::move_peer(Peer& peer, const SocketAddress& endpoint, const LocalSource& source) noexcept {
   peer.endpoint = endpoint;
+  peer.source = source;
   peer.relayed.store(relay_of(endpoint) != 0, std::memory_order_relaxed);
-  stick_source(peer, source);
+  if (peer.relay_user != kNoPeer) relay_table_.follow(peer.relay_user, endpoint, source);
 }
 
-/** The peer's lock is held. Also when only the time has passed: what comes from the endpoint is this peer's, who was just seen there. */
+/** The peer's lock is held. */
 void Plane::stick_source(Peer& peer, const LocalSource& source) noexcept {
   peer.source = source;
-  if (peer.relay_user != kNoPeer) relay_table_.follow(peer.relay_user, peer.endpoint, source);
+  if (peer.relay_user != kNoPeer) relay_table_.set_source(peer.relay_user, source);
 }
 
 /** The lowest number of the relays that are there, or 0. */

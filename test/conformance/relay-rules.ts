@@ -148,6 +148,12 @@ export function relayRules(open: (options?: PlaneOptions) => Lab): void {
       b.keepalive({ source: NEW_PLACE });
       lab.receive(relayed(NOBODY, data()), AT_A);
       expect(lab.sent()).toMatchObject([{ datagram: relayed(A, data()) }]);
+      // Nor does A get the place back by anything but a packet of its own.
+      b.keepalive({ source: AT_A });
+      b.keepalive({ source: NEW_PLACE });
+      lab.plane.clearSource(a.remote.slot);
+      lab.receive(relayed(NOBODY, data()), AT_A);
+      expect(lab.drops()).toEqual({ inRelayUnknown: 1 });
     });
 
     it('does so also for an endpoint that is set and for a handshake that was authenticated', () => {
