@@ -28,6 +28,8 @@ export const BEGIN_GAP_MS = 60_000;
 export const REFRESH_GAP_MS = 2_000;
 /** RFC 6887 §14.1.3: after an announcement, up to so long, so that not everybody asks at once. */
 export const ANNOUNCED_DELAY_MAX_MS = 5_000;
+/** An announcement of one that has just begun is news though its clock fits: services start several times while a router boots. */
+const JUST_BEGUN_S = 2;
 /** Between two renewals for announcements, whoever sends them. */
 export const ANNOUNCED_GAP_MS = 10_000;
 /** Deletions are confirmed within this or not waited for. */
@@ -41,7 +43,7 @@ export class GatewayMapping {
   /** The preferred first. */
   readonly #clients: readonly MappingClient[];
   readonly #epochs = { pcp: new GatewayEpoch(pcpStateKept), natpmp: new GatewayEpoch(natPmpStateKept) };
-  readonly #heardEpochs = new Set<'pcp' | 'natpmp'>();
+  readonly #heardEpochs = new Set<ServerProtocol>();
   #beginAt: Instant = NEVER;
   #begunAt: Instant | null = null;
   /** Null: over. */
@@ -137,10 +139,10 @@ export class GatewayMapping {
     const pcp = readPcp(bytes);
     const natPmp = pcp === null ? readNatPmp(bytes) : null;
     if (pcp?.kind === 'announce' && pcp.result === PCP_RESULT.success) {
-      if (this.#heard('pcp', pcp.epochSeconds, now) !== 'same') this.#stateLost(now);
+      if (this.#isNews('pcp', pcp.epochSeconds, now)) this.#stateLost(now);
     } else if (natPmp?.kind === 'address') {
       const moved = this.#clients.some(({ lease }) => lease !== null && lease.external.address !== natPmp.address);
-      if (this.#heard('natpmp', natPmp.epochSeconds, now) !== 'same' || moved) this.#stateLost(now);
+      if (this.#isNews('natpmp', natPmp.epochSeconds, now) || moved) this.#stateLost(now);
     } else {
       this.ignored++;
     }
@@ -196,7 +198,7 @@ export class GatewayMapping {
       return taken;
     }
     if (response.result === PCP_RESULT.success) {
-      if (this.#heard('pcp', response.epochSeconds, now) !== 'same') this.#stateLost(now);
+      if (this.#isNews('pcp', response.epochSeconds, now)) this.#stateLost(now);
       return true;
     }
     // RFC 6887, appendix A: what a server that knows PCP alone says to NAT-PMP.
@@ -214,11 +216,15 @@ export class GatewayMapping {
     return taken;
   }
 
-  #heard(protocol: 'pcp' | 'natpmp', seconds: number, now: Instant): 'first' | 'reset' | 'same' {
-    const reset = this.#epochs[protocol].hasReset(seconds, now);
-    if (this.#heardEpochs.has(protocol)) return reset ? 'reset' : 'same';
+  #heard(protocol: ServerProtocol, seconds: number, now: Instant): boolean {
     this.#heardEpochs.add(protocol);
-    return 'first';
+    return this.#epochs[protocol].hasReset(seconds, now);
+  }
+
+  /** Of an announcement: it tells something that its answers did not. */
+  #isNews(protocol: ServerProtocol, seconds: number, now: Instant): boolean {
+    const first = !this.#heardEpochs.has(protocol);
+    return this.#heard(protocol, seconds, now) || first || seconds <= JUST_BEGUN_S;
   }
 
   /** It began anew, or has never been heard: what was mapped may be gone, what was not may work now. */
@@ -294,6 +300,9 @@ export class GatewayMapping {
     return { ...without, state: 'none', why: this.#isMapped ? 'not needed: another protocol has mapped' : null };
   }
 }
+
+/** What answers at SERVER_PORT. */
+type ServerProtocol = 'pcp' | 'natpmp';
 
 function isActive({ phase }: MappingClient): boolean {
   return phase === 'probing' || phase === 'found' || phase === 'mapping';

@@ -342,6 +342,18 @@ describe.each(['pcp', 'natpmp'] as const)('an announcement (%s)', (protocol) => 
     expect(rig.endpoints).toEqual([`${protocol} ${OUTSIDE}`]);
   });
 
+  test('of one that began anew at once, before its clock could tell, is believed', () => {
+    const rig = speaking(protocol);
+    rig.gateway.reboot(rig.now);
+    rig.refresh();
+    rig.run(HEAD_START_MS + 100);
+    expect(rig.gateway.mappings.size).toBe(1);
+    rig.gateway.reboot(rig.now);
+    rig.announce();
+    rig.run(ANNOUNCED_DELAY_MAX_MS + 10);
+    expect(rig.gateway.mappings.size).toBe(1);
+  });
+
   test('of one that did not is no reason for anything', () => {
     const rig = mapped(protocol);
     rig.run(HOUR_MS / 4);
