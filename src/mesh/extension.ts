@@ -1,22 +1,12 @@
 // The mesh's part in the engine: what the engine says of its peers goes to whichever part it concerns. No rules of its own.
 
+import { earliest } from '../base/instant.ts';
 import { formatAddress, formatEndpoint } from '../base/ip.ts';
 import type { EngineExtension } from '../wireguard/extension.ts';
 import type { Peer } from '../wireguard/peer.ts';
-import type { Meeting } from './meeting.ts';
-import { type MeshContext, reschedule } from './mesh-context.ts';
+import { reschedule } from './mesh-context.ts';
 import { type MeshPeer, meetingOf } from './mesh-peer.ts';
-import type { Paths } from './paths.ts';
-import type { Pings } from './pings.ts';
-import type { Roster } from './roster.ts';
-
-export interface MeshParts {
-  readonly context: MeshContext;
-  readonly meeting: Meeting;
-  readonly paths: Paths;
-  readonly pings: Pings;
-  readonly roster: Roster;
-}
+import type { MeshParts } from './parts.ts';
 
 /** `parts`: made after the engine, and before it is used. */
 export function meshExtension(parts: () => MeshParts): EngineExtension {
@@ -36,10 +26,11 @@ export function meshExtension(parts: () => MeshParts): EngineExtension {
         pings.dropWaiting(mesh);
       }),
     sessionWorks: (peer, now) =>
-      withMesh(peer, (mesh, { context, paths, pings }) => {
+      withMesh(peer, (mesh, { context, paths, pings, relays }) => {
         if (mesh.meeting !== null) mesh.meeting.gaveUp = false;
         paths.sessionWorks(mesh, peer, now);
         pings.sessionWorks(mesh, peer, now);
+        if (mesh.isRelay) relays.sessionWorks(mesh, now);
         context.outputs.changed();
       }),
     endpoints: {
@@ -57,9 +48,11 @@ export function meshExtension(parts: () => MeshParts): EngineExtension {
       sendFailed: () => {},
     },
     peerChanged: (peer) =>
-      withMesh(peer, (mesh, { context, meeting, paths }) => {
+      withMesh(peer, (mesh, { context, meeting, paths, relays }) => {
         meeting.peerChanged(mesh, peer);
         paths.peerChanged(mesh, peer);
+        if (peer.session === null && mesh.isRelay) relays.sessionOver(mesh, context.now());
+        else if (peer.session === null && peer.attempt === null) relays.idle(mesh, context.now());
         context.outputs.changed();
       }),
     frame: (peer, frame, source, receivedAt) =>
@@ -67,15 +60,16 @@ export function meshExtension(parts: () => MeshParts): EngineExtension {
     stun: (datagram, { address, port }, receivedAt) => {
       parts().context.outputs.stun?.(datagram, formatEndpoint(formatAddress(address), port), receivedAt);
     },
-    nextDeadline: () => parts().context.deadlines.next(),
+    nextDeadline: () => earliest(parts().context.deadlines.next(), parts().relays.deadline),
     expire: (now) => {
-      const { context, meeting, paths } = parts();
+      const { context, meeting, paths, relays } = parts();
       const { deadlines } = context;
       for (let mesh = deadlines.due(now); mesh !== undefined; mesh = deadlines.due(now)) {
         meeting.expire(mesh, now);
         paths.expire(mesh, now);
         reschedule(context, mesh);
       }
+      relays.handleDeadline(now);
     },
   };
 }

@@ -11,7 +11,7 @@ import type { Candidate } from '../protocol/values.ts';
 import { KEEPALIVE_TIMEOUT_MS } from '../wireguard/constants.ts';
 import type { MessageSource } from '../wireguard/message-source.ts';
 import type { Peer } from '../wireguard/peer.ts';
-import { drawTxid, type MeshContext, reschedule } from './mesh-context.ts';
+import { drawTxid, type MeshContext, reachOf, reschedule } from './mesh-context.ts';
 import { type MeetingState, type MeshPeer, meetingOf } from './mesh-peer.ts';
 import { endpointOf, type Paths } from './paths.ts';
 
@@ -46,13 +46,14 @@ export class Meeting {
     const { replied } = meeting;
     meeting.replied = false;
     if (first && !meeting.wide && isAlive(peer, now)) return false;
-    if (!replied) this.#punch(mesh, meeting);
+    // A relay opens its doors to all members.
+    if (!replied && !mesh.isRelay) this.#punch(mesh, meeting);
     return this.#sendToAll(mesh, peer, message, now);
   }
 
   #sendToAll(mesh: MeshPeer, peer: Peer, message: Uint8Array, now: Instant): boolean {
     let sent = false;
-    for (const endpoint of this.#paths.targetsOf(mesh, peer)) {
+    for (const endpoint of this.#paths.targetsOf(mesh, peer, now)) {
       if (!this.#mayReach(mesh, now) || !this.#context.plane.sendTo(endpoint, message)) continue;
       this.#context.counters.count('initiationsElsewhere');
       sent = true;
@@ -75,7 +76,7 @@ export class Meeting {
       from === peer.endpoint ? plane.sendHandshake(peer.slot, response, now) : plane.reply(source.handle, response);
     if (isRelayed(from)) return sent;
     let relayed = false;
-    for (const { endpoint, kind } of this.#paths.originsOf(mesh)) {
+    for (const { endpoint, kind } of this.#paths.originsOf(mesh, now)) {
       if (kind === 'relay' && plane.sendTo(endpoint, response)) relayed = true;
     }
     return sent || relayed;
@@ -85,9 +86,9 @@ export class Meeting {
     const txid = drawTxid(this.#context);
     meeting.punchTxid = txid;
     this.#context.counters.count('punchesSent');
-    const { localCandidates, localReach, outputs } = this.#context;
+    const { localCandidates, outputs } = this.#context;
     const candidates = [...localCandidates];
-    outputs.punch({ type: 'punch', to: mesh.node.id, txid, reply: false, candidates, reach: localReach });
+    outputs.punch({ type: 'punch', to: mesh.node.id, txid, reply: false, candidates, reach: reachOf(this.#context) });
   }
 
   peerChanged(mesh: MeshPeer, peer: Peer): void {
@@ -146,7 +147,7 @@ export class Meeting {
     const { peer } = mesh;
     if (peer === null || mesh.proven) return;
     const { usable } = this.#context;
-    const guess = usable.first(mesh.meeting?.punched ?? []) ?? usable.first(mesh.node.candidates);
+    const guess = mesh.override ?? usable.first(mesh.meeting?.punched ?? []) ?? usable.first(mesh.node.candidates);
     if (guess !== peer.endpoint) this.#context.engine.setEndpoint(peer, guess, now);
   }
 
@@ -161,7 +162,7 @@ export class Meeting {
   handlePunch(mesh: MeshPeer, punch: Punch, now: Instant): void {
     const { peer } = mesh;
     const { engine, counters, outputs } = this.#context;
-    if (peer === null || !engine.running) return;
+    if (peer === null || !engine.running || mesh.isRelay) return;
     const meeting = meetingOf(mesh, now);
     const expected = punch.reply && meeting.punchTxid === punch.txid;
     // Replies that we wait for are as many as our punches, and need no limit.
@@ -177,9 +178,16 @@ export class Meeting {
     this.#paths.told(mesh, now);
     if (!punch.reply) {
       counters.count('punchesAnswered');
-      const { localCandidates, localReach } = this.#context;
+      const { localCandidates } = this.#context;
       const candidates = [...localCandidates];
-      outputs.punch({ type: 'punch', to: punch.from, txid: punch.txid, reply: true, candidates, reach: localReach });
+      outputs.punch({
+        type: 'punch',
+        to: punch.from,
+        txid: punch.txid,
+        reply: true,
+        candidates,
+        reach: reachOf(this.#context),
+      });
     }
     const endpoints = punch.candidates.map(({ endpoint }) => endpoint);
     if (peer.attempt === null) this.#paths.news(mesh, endpoints, now);

@@ -7,7 +7,7 @@ import type { RandomSource } from '../base/prng.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
 import type { TokenBucket } from '../path/token-bucket.ts';
 import type { PunchRequest } from '../protocol/control.ts';
-import type { Reach } from '../protocol/reach.ts';
+import type { Home, Reach } from '../protocol/reach.ts';
 import type { Candidate, NodeId } from '../protocol/values.ts';
 import type { Deadlines } from '../wireguard/deadlines.ts';
 import type { Engine } from '../wireguard/engine.ts';
@@ -33,6 +33,8 @@ export interface MeshOutputs {
   pong(pong: Pong): void;
   /** Something in the statuses is different. May come often: remember it, and read them later. */
   changed(): void;
+  /** Our home relay is another, or none: for the controller to tell the others (`reach.home`). */
+  home?(home: Home | null): void;
   /** A STUN datagram from anybody, borrowed: answers to what the host asked by `sendStun`. */
   stun?(datagram: Uint8Array, source: Endpoint, receivedAt: Instant): void;
   /** Where a peer sees us, when that is news: a candidate of kind `observed`. */
@@ -49,10 +51,20 @@ export interface MeshContext {
   readonly counters: MeshCounters;
   readonly deadlines: Deadlines<MeshPeer>;
   readonly usable: UsableEndpoints;
+  /** The plane's clock, for what is told without a time. */
+  readonly now: () => Instant;
   /** Ours. */
   localCandidates: readonly Candidate[];
-  /** What is told with them. */
+  /** What is told with them, our home aside. */
   localReach: Reach | null;
+  /** Our own, which is told too. */
+  home: Home | null;
+}
+
+/** What a punch says of how we may be reached. */
+export function reachOf({ localReach, home }: MeshContext): Reach | null {
+  if (home === null) return localReach;
+  return { mapping: 'unknown', udp: 'unknown', url: null, ...localReach, home };
 }
 
 /** To be called after any change of the peer's deadlines. */

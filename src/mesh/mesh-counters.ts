@@ -15,6 +15,10 @@ export const MESH_COUNTERS = [
   'pongsUnexpected',
   'framesUnknown', // of a kind or version that is not known
   'framesMalformed',
+  'relayFramesUnexpected', // of a relay that was not asked, or of a peer that is none
+  'relaysChosen', // a home, the first included
+  'relaysSilent', // a relay that did not answer
+  'relaysRefused', // that did not give us a place
   'probesSent', // pings to remotes of peers
   'probesRefused', // held back for the budget
   'probesFailed', // a session that nobody answered for by any path: a new attempt

@@ -7,31 +7,35 @@ import type { Instant, WallTime } from '../base/instant.ts';
 import type { Endpoint } from '../base/ip.ts';
 import type { RandomSource } from '../base/prng.ts';
 import type { CryptoProvider } from '../crypto/provider.ts';
-import { type DataPlane, RecordField } from '../dataplane/dataplane.ts';
+import { type DataPlane, LinkChange } from '../dataplane/dataplane.ts';
 import { nodeProbeBudget } from '../path/schedule.ts';
 import type { TokenBucket } from '../path/token-bucket.ts';
 import type { Delta, Punch, Snapshot } from '../protocol/control.ts';
-import type { PeerState } from '../protocol/local-api.ts';
 import type { NetmapNode, Network } from '../protocol/netmap.ts';
-import type { Reach } from '../protocol/reach.ts';
+import type { Home, Reach } from '../protocol/reach.ts';
 import type { Candidate, NodeId, PublicKeyText } from '../protocol/values.ts';
 import { Deadlines } from '../wireguard/deadlines.ts';
 import { Engine } from '../wireguard/engine.ts';
-import { type MeshParts, meshExtension } from './extension.ts';
+import type { StampMemory } from '../wireguard/tai64n.ts';
+import { meshExtension } from './extension.ts';
 import { PING_BYTES_MIN } from './frames.ts';
-import { Meeting } from './meeting.ts';
+import type { Meeting } from './meeting.ts';
 import type { MeshContext, MeshOutputs } from './mesh-context.ts';
 import { MeshCounters } from './mesh-counters.ts';
 import type { MeshPeer } from './mesh-peer.ts';
 import { type DeltaResult, Netmap, type NetmapChange, type SavedNetmap } from './netmap.ts';
-import { Paths } from './paths.ts';
-import { type PingResult, Pings } from './pings.ts';
-import { Roster } from './roster.ts';
+import { type MeshParts, makeParts } from './parts.ts';
+import type { Paths } from './paths.ts';
+import type { PingResult, Pings } from './pings.ts';
+import type { Relays } from './relays.ts';
+import type { Roster } from './roster.ts';
+import { type MeshPeerStatus, type MeshRelayStatus, peerStatus, relayStatus } from './status.ts';
 import { UsableEndpoints } from './usable-endpoints.ts';
 import { whyNot } from './why-not.ts';
 
 export type { MeshOutputs, Pong } from './mesh-context.ts';
 export type { PingResult } from './pings.ts';
+export type { MeshPeerStatus, MeshRelayStatus } from './status.ts';
 
 export interface MeshEngineOptions {
   readonly plane: DataPlane;
@@ -41,6 +45,8 @@ export interface MeshEngineOptions {
   readonly outputs: MeshOutputs;
   /** Default IDLE_TIMEOUT_MS; Infinity = never. */
   readonly idleTimeoutMs?: number;
+  /** As the engine's. */
+  readonly stamps?: StampMemory;
   /** What the plane holds; default PEERS_MAX. */
   readonly peersMax?: number;
   /** As the engine's. */
@@ -53,21 +59,6 @@ export const IDLE_TIMEOUT_MS = 300_000;
 /** As many as both planes hold unless told otherwise. */
 export const PEERS_MAX = 65_536;
 
-export interface MeshPeerStatus {
-  readonly id: NodeId;
-  readonly node: NetmapNode;
-  readonly state: PeerState;
-  /** Where it was heard from last, and where its packets go; null while it was never heard. */
-  readonly endpoint: Endpoint | null;
-  /** What the netmap and punches tell of it; of those that are sound, all would be tried. */
-  readonly candidates: readonly Candidate[];
-  readonly lastHandshake: WallTime | null;
-  readonly rxBytes: number;
-  readonly txBytes: number;
-  /** Why there is no session although one is wanted, for a person; null when nothing is wrong. */
-  readonly reason: string | null;
-}
-
 export class MeshEngine {
   /** For the control socket (`wg show`). Peers are added and removed by the netmap alone. */
   readonly engine: Engine;
@@ -77,6 +68,7 @@ export class MeshEngine {
   readonly #meeting: Meeting;
   readonly #paths: Paths;
   readonly #pings: Pings;
+  readonly #relays: Relays;
   readonly #roster: Roster;
   readonly #parts: MeshParts;
   readonly #crypto: CryptoProvider;
@@ -91,7 +83,12 @@ export class MeshEngine {
       random,
       wallClock,
       idleTimeoutMs: options.idleTimeoutMs ?? IDLE_TIMEOUT_MS,
-      ...(options.onLink === undefined ? {} : { onLink: options.onLink }),
+      ...(options.stamps === undefined ? {} : { stamps: options.stamps }),
+      onLink: (change, mtu) => {
+        if (change === LinkChange.up) this.#linkIsUp(this.#context.now());
+        else if (change === LinkChange.down) this.#relays.linkDown(this.#context.now());
+        options.onLink?.(change, mtu);
+      },
       ...(options.onBindFailed === undefined ? {} : { onBindFailed: options.onBindFailed }),
       extension: meshExtension(() => this.#parts),
     });
@@ -106,17 +103,15 @@ export class MeshEngine {
       probeBudget: lazyBudget(),
       localCandidates: [],
       localReach: null,
+      home: null,
+      now: () => plane.now(),
     };
-    this.#paths = new Paths(this.#context, {
-      relayed: () => [],
-      begin: (mesh, peer, now) => this.#meeting.beginWide(mesh, peer, now),
-      moved: () => {},
-    });
-    this.#meeting = new Meeting(this.#context, this.#paths);
-    this.#pings = new Pings(this.#context, this.#paths);
-    const parts = { meeting: this.#meeting, paths: this.#paths, pings: this.#pings };
-    this.#roster = new Roster(this.#context, parts, options.peersMax ?? PEERS_MAX);
-    this.#parts = { ...parts, context: this.#context, roster: this.#roster };
+    this.#parts = makeParts(this.#context, options.peersMax ?? PEERS_MAX);
+    this.#meeting = this.#parts.meeting;
+    this.#paths = this.#parts.paths;
+    this.#pings = this.#parts.pings;
+    this.#relays = this.#parts.relays;
+    this.#roster = this.#parts.roster;
   }
 
   // — device —
@@ -150,9 +145,16 @@ export class MeshEngine {
   /** Opens the sockets; a failure goes to `onBindFailed`. */
   linkUp(now: Instant): void {
     this.engine.linkUp(now);
+    this.#linkIsUp(now);
+  }
+
+  #linkIsUp(now: Instant): void {
+    if (this.engine.running) this.#relays.linkUp(now);
+    this.engine.deadlineChanged();
   }
 
   linkDown(now: Instant): void {
+    this.#relays.linkDown(now);
     this.engine.linkDown(now);
   }
 
@@ -171,9 +173,34 @@ export class MeshEngine {
     this.#meeting.localCandidatesChanged(now);
   }
 
-  /** What is told with them. */
+  /** What is told with them; our home is added by itself. */
   setLocalReach(reach: Reach | null): void {
     this.#context.localReach = reach;
+  }
+
+  /** Where we are reached by relay, as the controller is to be told; changes come as `MeshOutputs.home`. */
+  get home(): Home | null {
+    return this.#relays.home;
+  }
+
+  /**
+   * The relay is reached at `endpoint` alone, a bridge of the host's to its WebSocket (loopback is allowed); null: at its candidates again.
+   * Its session begins anew. False when there is no such relay.
+   */
+  setRelayOverride(id: NodeId, endpoint: Endpoint | null, now: Instant): boolean {
+    const mesh = this.#roster.get(id);
+    if (mesh === undefined || !mesh.isRelay) return false;
+    if (mesh.override === endpoint) return true;
+    mesh.override = endpoint;
+    mesh.proven = false;
+    if (mesh.peer !== null) {
+      this.engine.flush(mesh.peer, now);
+      this.#meeting.guessEndpoint(mesh, now);
+      this.#paths.told(mesh, now);
+      this.#relays.reachable(mesh, now);
+    }
+    this.engine.deadlineChanged();
+    return true;
   }
 
   // — the netmap —
@@ -216,6 +243,7 @@ export class MeshEngine {
     const mesh = this.#roster.get(punch.from);
     if (mesh === undefined) this.#roster.park(punch, now);
     else this.#meeting.handlePunch(mesh, punch, now);
+    if (!punch.reply) this.#relays.lookedFor(now);
     this.engine.deadlineChanged();
   }
 
@@ -248,6 +276,7 @@ export class MeshEngine {
         this.#paths.networkChanged(mesh, now);
       }
     }
+    this.#relays.networkChanged(now);
     this.engine.deadlineChanged();
   }
 
@@ -281,30 +310,16 @@ export class MeshEngine {
 
   status(id: NodeId, now: Instant): MeshPeerStatus | null {
     const mesh = this.#roster.get(id);
-    return mesh === undefined ? null : this.#statusOf(mesh, now);
+    return mesh === undefined ? null : peerStatus(this.#parts, mesh, now);
   }
 
+  /** The peers; relays are none. */
   *statuses(now: Instant): IterableIterator<MeshPeerStatus> {
-    for (const mesh of this.#roster.all()) yield this.#statusOf(mesh, now);
+    for (const mesh of this.#roster.all()) if (!mesh.isRelay) yield peerStatus(this.#parts, mesh, now);
   }
 
-  #statusOf(mesh: MeshPeer, now: Instant): MeshPeerStatus {
-    const { node, peer } = mesh;
-    const told = mesh.meeting?.punched.length ?? 0;
-    const candidates = told > 0 ? this.#meeting.candidatesOf(mesh) : node.candidates;
-    // Only somebody who waits wants to know how many of them are of any use.
-    const tried = peer === null || peer.attempt === null ? 0 : this.#meeting.candidatesOf(mesh).length;
-    return {
-      id: node.id,
-      node,
-      state: peer?.state(now).kind ?? 'idle',
-      endpoint: mesh.proven ? (peer?.endpoint ?? null) : null,
-      candidates,
-      lastHandshake: peer?.lastHandshake ?? null,
-      rxBytes: peer?.recorded(RecordField.rxBytes) ?? 0,
-      txBytes: peer?.recorded(RecordField.txBytes) ?? 0,
-      reason: whyNot(mesh, tried, now),
-    };
+  *relayStatuses(now: Instant): IterableIterator<MeshRelayStatus> {
+    for (const mesh of this.#roster.all()) if (mesh.isRelay) yield relayStatus(this.#parts, mesh, now);
   }
 
   /** Stops everything and zeroes all keys. The plane is closed by whoever made it. */

@@ -6,6 +6,7 @@ import type { Endpoint } from '../base/ip.ts';
 import type { PeerPaths } from '../path/peer-paths.ts';
 import { TokenBucket } from '../path/token-bucket.ts';
 import type { NetmapNode } from '../protocol/netmap.ts';
+import { RELAY_TAG } from '../protocol/reach.ts';
 import type { Candidate } from '../protocol/values.ts';
 import type { Scheduled } from '../wireguard/deadlines.ts';
 import type { Peer } from '../wireguard/peer.ts';
@@ -23,6 +24,10 @@ export class MeshPeer implements Scheduled {
 
   /** The newest record; another key is another MeshPeer. */
   node: NetmapNode;
+  /** A member without a tunnel: it forwards for us (relays.ts), and is shown to nobody as a peer. */
+  readonly isRelay: boolean;
+  /** The one place at which this relay is reached instead of its candidates: a bridge of the host's to its WebSocket. */
+  override: Endpoint | null = null;
   /** Null: it could not be made a peer (`unattached` says why). */
   peer: Peer | null = null;
   unattached: 'ownKey' | 'duplicateKey' | 'tooMany' | null = null;
@@ -34,7 +39,12 @@ export class MeshPeer implements Scheduled {
 
   constructor(node: NetmapNode) {
     this.node = node;
+    this.isRelay = isRelayNode(node);
   }
+}
+
+export function isRelayNode(node: NetmapNode): boolean {
+  return node.tags.includes(RELAY_TAG);
 }
 
 export interface MeetingState {

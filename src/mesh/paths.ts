@@ -19,11 +19,15 @@ export const IDLE_PATHS_MAX = 256;
 
 export interface PathsOptions {
   /** Where the peer may be reached by relay now. */
-  readonly relayed: (mesh: MeshPeer) => readonly Endpoint[];
+  readonly relayed: (mesh: MeshPeer, wanted: boolean, now: Instant) => readonly Endpoint[];
   /** The session is lost at the other end: a new one is wanted, wherever the peer is. */
   readonly begin: (mesh: MeshPeer, peer: Peer, now: Instant) => void;
   /** The peer's packets go there from now on. */
   readonly moved: (mesh: MeshPeer, endpoint: Endpoint, now: Instant) => void;
+  /** Its active path has answered, is being asked because it is silent, and did not answer. */
+  readonly answered: (mesh: MeshPeer, now: Instant) => void;
+  readonly doubted: (mesh: MeshPeer, endpoint: Endpoint, now: Instant) => void;
+  readonly lost: (mesh: MeshPeer, now: Instant) => void;
 }
 
 export class Paths {
@@ -43,22 +47,26 @@ export class Paths {
 
   // — where the peer may be —
 
-  originsOf(mesh: MeshPeer): RemoteOrigin[] {
+  originsOf(mesh: MeshPeer, now: Instant): RemoteOrigin[] {
     const { usable } = this.#context;
+    if (mesh.override !== null) return [{ endpoint: mesh.override, kind: 'host', sameLink: false }];
+    const wanted = mesh.peer !== null && (mesh.peer.attempt !== null || mesh.peer.session !== null);
     const origins: RemoteOrigin[] = [];
     for (const { kind, endpoint } of usable.choose(mesh.meeting?.punched ?? [], mesh.node.candidates)) {
       origins.push({ endpoint, kind, sameLink: usable.isSameLink(endpoint) });
     }
-    for (const endpoint of this.#options.relayed(mesh)) origins.push({ endpoint, kind: 'relay', sameLink: false });
+    for (const endpoint of this.#options.relayed(mesh, wanted, now)) {
+      origins.push({ endpoint, kind: 'relay', sameLink: false });
+    }
     return origins;
   }
 
   /** Where an initiation goes beside the peer's endpoint: all that is told, and where it was found without being told. */
-  targetsOf(mesh: MeshPeer, peer: Peer): Endpoint[] {
+  targetsOf(mesh: MeshPeer, peer: Peer, now: Instant): Endpoint[] {
     const targets = new Set<Endpoint>();
-    for (const { endpoint } of this.originsOf(mesh)) targets.add(endpoint);
+    for (const { endpoint } of this.originsOf(mesh, now)) targets.add(endpoint);
     for (const remote of mesh.paths?.set.all() ?? []) {
-      if (remote.rttMs !== null && !remote.told) targets.add(remote.endpoint);
+      if (remote.rttMs !== null && !remote.told && mesh.override === null) targets.add(remote.endpoint);
     }
     if (peer.endpoint !== null) targets.delete(peer.endpoint);
     return [...targets];
@@ -67,7 +75,7 @@ export class Paths {
   /** Candidates, punches, relays or our own addresses are others. */
   told(mesh: MeshPeer, now: Instant): void {
     if (mesh.paths === null) return;
-    mesh.paths.tell(this.originsOf(mesh), now);
+    mesh.paths.tell(this.originsOf(mesh, now), now);
     reschedule(this.#context, mesh);
   }
 
@@ -88,7 +96,10 @@ export class Paths {
   /** An attempt has begun. */
   attempted(mesh: MeshPeer, peer: Peer, now: Instant): void {
     this.#idle.delete(mesh);
+    const known = mesh.paths !== null;
     this.#of(mesh, peer, now);
+    // An idle peer is told nothing.
+    if (known) this.told(mesh, now);
   }
 
   handshakeFrom(mesh: MeshPeer, peer: Peer, source: Endpoint, now: Instant): void {
@@ -148,7 +159,9 @@ export class Paths {
   /** Null: none of our probes. */
   pong(mesh: MeshPeer, txid: number, receivedAt: Instant): Answer | null {
     const answer = mesh.paths?.pong(txid, receivedAt) ?? null;
-    if (answer !== null) reschedule(this.#context, mesh);
+    if (answer === null) return null;
+    if (answer.remote !== null && answer.remote === mesh.paths?.active) this.#options.answered(mesh, receivedAt);
+    reschedule(this.#context, mesh);
     return answer;
   }
 
@@ -169,9 +182,15 @@ export class Paths {
     reschedule(this.#context, mesh);
   }
 
+  /** There is reason to ask the active path, though no data waits. */
+  check(mesh: MeshPeer, now: Instant): void {
+    mesh.paths?.check(now);
+    reschedule(this.#context, mesh);
+  }
+
   /** Our own network is another. */
   networkChanged(mesh: MeshPeer, now: Instant): void {
-    mesh.paths?.tell(this.originsOf(mesh), now);
+    mesh.paths?.tell(this.originsOf(mesh, now), now);
     mesh.paths?.moved(now);
     reschedule(this.#context, mesh);
   }
@@ -184,9 +203,10 @@ export class Paths {
 
   #of(mesh: MeshPeer, peer: Peer, now: Instant): PeerPaths {
     if (mesh.paths !== null) return mesh.paths;
-    const paths = new PeerPaths(this.#outputs(mesh, peer), new ProbeBudget(this.#context.probeBudget(now), now));
+    const budget = new ProbeBudget(this.#context.probeBudget(now), now);
+    const paths = new PeerPaths(this.#outputs(mesh, peer), budget, { settles: mesh.isRelay });
     mesh.paths = paths;
-    paths.tell(this.originsOf(mesh), now);
+    paths.tell(this.originsOf(mesh, now), now);
     return paths;
   }
 
@@ -218,6 +238,8 @@ export class Paths {
           peer.recorded(RecordField.lastStaged),
         ) as Instant,
       }),
+      doubted: (endpoint, now) => this.#options.doubted(mesh, endpoint, now),
+      lost: (now) => this.#options.lost(mesh, now),
       refused: (what) => counters.count(what === 'probe' ? 'probesRefused' : 'remotesRefused'),
     };
   }

@@ -7,10 +7,11 @@ import type { Endpoint } from '../base/ip.ts';
 import type { NodeId } from '../protocol/values.ts';
 import type { MessageSource } from '../wireguard/message-source.ts';
 import type { Peer } from '../wireguard/peer.ts';
-import { decodeFrame, encodePing, encodePong, FRAME_BYTES_MAX, PING_BYTES_MIN } from './frames.ts';
+import { decodeFrame, encodePing, encodePong, FRAME_BYTES_MAX, type Frame, PING_BYTES_MIN } from './frames.ts';
 import { drawTxid, type MeshContext } from './mesh-context.ts';
 import type { MeshPeer, PingState } from './mesh-peer.ts';
 import { endpointOf, type Paths } from './paths.ts';
+import type { Relays } from './relays.ts';
 
 /** Pings without an answer that are remembered; then the oldest is forgotten. */
 export const PINGS_IN_FLIGHT_MAX = 1_024;
@@ -34,6 +35,8 @@ interface InFlight {
 export class Pings {
   readonly #context: MeshContext;
   readonly #paths: Paths;
+  /** Whom frames of relays are for. */
+  relays: Relays | null = null;
   /** In the order in which they were made. */
   readonly #inFlight = new Map<number, InFlight>();
 
@@ -116,11 +119,14 @@ export class Pings {
       case 'pong':
         this.#matched(mesh, peer, frame, receivedAt);
         break;
-      // A peer is no relay, and we are none.
-      case 'relayAllocate':
       case 'relaySlot':
       case 'relayRefused':
       case 'relayDraining':
+        this.#ofRelay(mesh, frame, receivedAt);
+        break;
+      case 'relayAllocate':
+        counters.count('relayFramesUnexpected');
+        break;
       case 'unknown':
         counters.count('framesUnknown');
         break;
@@ -128,6 +134,20 @@ export class Pings {
         counters.count('framesMalformed');
         break;
     }
+  }
+
+  #ofRelay(
+    mesh: MeshPeer,
+    frame: Extract<Frame, { kind: 'relaySlot' | 'relayRefused' | 'relayDraining' }>,
+    now: Instant,
+  ): void {
+    if (this.relays === null || !mesh.isRelay) {
+      this.#context.counters.count('relayFramesUnexpected');
+      return;
+    }
+    if (frame.kind === 'relaySlot') this.relays.slot(mesh, frame.txid, frame.slot, now);
+    else if (frame.kind === 'relayRefused') this.relays.refused(mesh, frame.txid, frame.reason, now);
+    else this.relays.draining(mesh, frame.seconds, now);
   }
 
   /** Goes back where the ping came from: it is that path that is asked about. */

@@ -11,10 +11,11 @@ import type { NodeId } from '../protocol/values.ts';
 import type { Peer } from '../wireguard/peer.ts';
 import type { Meeting } from './meeting.ts';
 import type { MeshContext } from './mesh-context.ts';
-import { MeshPeer } from './mesh-peer.ts';
+import { isRelayNode, MeshPeer } from './mesh-peer.ts';
 import type { NetmapChange } from './netmap.ts';
 import type { Paths } from './paths.ts';
 import type { Pings } from './pings.ts';
+import type { Relays } from './relays.ts';
 
 /** Punches of nodes that the netmap does not know yet, kept for as long as an update may be on its way. */
 export const PARKED_PUNCHES_MAX = 64;
@@ -25,6 +26,8 @@ export class Roster {
   readonly #meeting: Meeting;
   readonly #paths: Paths;
   readonly #pings: Pings;
+  /** Who is told of relays that come and go. */
+  relays: Relays | null = null;
   readonly #peersMax: number;
   readonly #byId = new Map<NodeId, MeshPeer>();
   readonly #bySlot: (MeshPeer | undefined)[] = [];
@@ -105,6 +108,7 @@ export class Roster {
     this.#bySlot[peer.slot] = mesh;
     this.#route(mesh);
     this.#meeting.guessEndpoint(mesh, now);
+    if (mesh.isRelay) this.relays?.add(mesh, now);
   }
 
   /** What could not be a peer may be one now: another's key has gone, or ours has changed. */
@@ -116,7 +120,7 @@ export class Roster {
   identityChanged(now: Instant): void {
     for (const mesh of this.#byId.values()) {
       if (mesh.peer?.stopped !== true) continue;
-      this.#detach(mesh);
+      this.#detach(mesh, now);
       this.#unattached.add(mesh);
     }
     this.attachAgain(now);
@@ -129,10 +133,12 @@ export class Roster {
     this.#byId.delete(node.id);
     this.#unattached.delete(mesh);
     if (mesh.peer !== null) this.#context.engine.removePeer(mesh.peer, now);
-    this.#detach(mesh);
+    this.#detach(mesh, now);
   }
 
-  #detach(mesh: MeshPeer): void {
+  #detach(mesh: MeshPeer, now: Instant): void {
+    if (mesh.isRelay) this.relays?.remove(mesh, now);
+    else this.relays?.idle(mesh, now);
     this.#meeting.removed(mesh);
     this.#paths.removed(mesh);
     this.#pings.forget(mesh);
@@ -146,13 +152,18 @@ export class Roster {
   #change(change: Extract<NetmapChange, { kind: 'changed' }>, now: Instant): void {
     const mesh = this.#byId.get(change.node.id);
     if (mesh === undefined) return;
+    if (isRelayNode(change.node) !== mesh.isRelay) {
+      this.#remove(change.before, now);
+      this.#add(change.node, now);
+      return;
+    }
     mesh.node = change.node;
     if (change.aspects.includes('addresses')) this.#route(mesh);
     if (change.aspects.includes('candidates')) this.#meeting.candidatesChanged(mesh, now);
   }
 
   #route(mesh: MeshPeer): void {
-    if (mesh.peer === null) return;
+    if (mesh.peer === null || mesh.isRelay) return;
     const { address4, address6 } = mesh.node;
     const { usable, engine, counters } = this.#context;
     if (!usable.isInside(address4) || !usable.isInside(address6)) {

@@ -49,6 +49,18 @@ export interface PathOutputs {
   traffic(): RecordedTraffic;
   /** A probe was held back for the budget; a remote had no place. */
   refused(what: 'probe' | 'remote'): void;
+  /** The active path, at `endpoint`, is silent: it is being asked. */
+  doubted?(endpoint: Endpoint, now: Instant): void;
+  /** The active path did not answer. */
+  lost?(now: Instant): void;
+}
+
+export interface PathOptions {
+  /**
+   * Others than the active path are probed only while that does not answer. For a relay, which takes us to be where our newest packet came
+   * from: probing it from elsewhere would move us.
+   */
+  readonly settles: boolean;
 }
 
 const LONG_AGO = Number.NEGATIVE_INFINITY as Instant;
@@ -67,6 +79,7 @@ export class PeerPaths {
   readonly set = new PathSet();
   readonly #outputs: PathOutputs;
   readonly #budget: ProbeBudget;
+  readonly #settles: boolean;
   readonly #silence = new Silence();
   readonly #inFlight = new Map<number, InFlight>();
   /** There is a session that may send. */
@@ -80,9 +93,10 @@ export class PeerPaths {
   /** When the budget allows what was held back. */
   #budgetAt: Instant = NEVER;
 
-  constructor(outputs: PathOutputs, budget: ProbeBudget) {
+  constructor(outputs: PathOutputs, budget: ProbeBudget, options: PathOptions = { settles: false }) {
     this.#outputs = outputs;
     this.#budget = budget;
+    this.#settles = options.settles;
   }
 
   get active(): Remote | null {
@@ -131,7 +145,7 @@ export class PeerPaths {
       remote.told = true;
       remote.kind = origin.kind;
       remote.sameLink = origin.sameLink;
-      if (known === undefined && this.#live) remote.startRound(now);
+      if (known === undefined && this.#live && !this.#settles) remote.startRound(now);
     }
     for (const remote of this.set.all()) {
       if (told.has(remote.endpoint)) continue;
@@ -183,8 +197,11 @@ export class PeerPaths {
     this.#silence.reset();
     this.#outputs.rearm(now);
     if (renewed) return;
+    // What answered in the session before, or before the doubt, has to answer in this.
+    for (const remote of this.set.all()) remote.doubt(now);
     this.#wantedAt = now;
-    this.#startAll(now);
+    if (this.#settles) this.#startActive(now);
+    else this.#startAll(now);
     this.#probeDue(now);
   }
 
@@ -285,6 +302,12 @@ export class PeerPaths {
     for (const remote of inOrder(this.set)) if (remote !== this.set.active) this.#probeNow(remote, now);
   }
 
+  /** A reason to ask the active path, though nothing waits for an answer: only one to this counts. */
+  check(now: Instant): void {
+    if (!this.#live) return;
+    this.#do(this.#silence.ask({ strict: true, pinged: false }, this.#facts(), now), now);
+  }
+
   handleDeadline(now: Instant): void {
     if (!this.#live) return;
     this.#do(this.#silence.handleDeadline(this.#facts(), now), now);
@@ -305,6 +328,7 @@ export class PeerPaths {
       switch (act) {
         case 'ping':
           this.#pingActive(now);
+          if (this.set.active !== null) this.#outputs.doubted?.(this.set.active.endpoint, now);
           break;
         case 'lost':
           this.#activeLost(this.#silence.askingSince ?? now, now);
@@ -335,18 +359,22 @@ export class PeerPaths {
     if (active !== null) active.enter('lost', 'silent', now);
     for (const remote of this.set.all()) if (remote.answeredAt < since) remote.doubt(now);
     if (!this.#chooseBest(now)) this.#fallBack(now);
-    this.#wake(now);
+    if (this.#settles) this.#wantedAt = now;
     this.#startAll(now);
     this.#probeDue(now);
+    this.#outputs.lost?.(now);
   }
 
   /** True when there is one that works. */
   #chooseBest(now: Instant): boolean {
     const best = choose(this.set.all(), this.set.active);
     if (best === null) return false;
+    if (this.#settles) this.#settle(best);
     if (best === this.set.active) return true;
     this.#use(best, now);
     this.#proven = true;
+    // The last word of where we are.
+    if (this.#settles) this.#pingActive(now);
     this.#do(this.#silence.activeAnswered(now), now);
     return true;
   }
@@ -384,6 +412,15 @@ export class PeerPaths {
     remote.startRound(now);
   }
 
+  #settle(on: Remote): void {
+    for (const remote of this.set.all()) if (remote !== on) remote.nextProbeAt = NEVER;
+  }
+
+  #startActive(now: Instant): void {
+    this.#dormant = false;
+    this.set.active?.startRound(now);
+  }
+
   #startAll(now: Instant): void {
     this.#dormant = false;
     for (const remote of this.set.all()) remote.startRound(now);
@@ -394,6 +431,7 @@ export class PeerPaths {
     if (!this.#dormant) return;
     this.#dormant = false;
     for (const remote of this.set.all()) {
+      if (this.#settles && remote !== this.set.active) continue;
       if (remote.sent === 0) remote.startRound(now);
       else remote.nextProbeAt = Math.max(now, nextProbeAt(remote.sent, remote.lastProbeAt)) as Instant;
     }

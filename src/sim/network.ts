@@ -36,6 +36,8 @@ export class Network {
   readonly taps: ((datagram: Datagram) => void)[] = [];
   /** A datagram for which this is true is lost: partitions, and tests that drop one message. */
   blocked: (datagram: Datagram) => boolean = () => false;
+  /** Beside the latency of all ways: of this one, in ms. */
+  detourMs: (datagram: Datagram) => number = () => 0;
   readonly counts = { sent: 0, delivered: 0, lost: 0, duplicated: 0, corrupted: 0 };
   readonly #receivers = new Map<Endpoint, Receiver>();
   readonly #scheduler: Scheduler;
@@ -72,7 +74,8 @@ export class Network {
   #deliverLater(datagram: Datagram): void {
     const { latencyMs, jitterMs, corruption } = this.conditions;
     const arriving = this.#prng.chance(corruption) ? this.#corrupted(datagram) : datagram;
-    this.#scheduler.schedule(latencyMs + this.#prng.nextFloat() * jitterMs, () => {
+    const delayMs = latencyMs + this.#prng.nextFloat() * jitterMs + this.detourMs(arriving);
+    this.#scheduler.schedule(delayMs, () => {
       const receiver = this.#receivers.get(arriving.destination);
       if (receiver === undefined) {
         this.counts.lost++;

@@ -11,10 +11,12 @@ import { createReferencePlane } from '../../../src/dataplane/reference/plane.ts'
 import { MeshEngine, type Pong } from '../../../src/mesh/mesh-engine.ts';
 import type { PunchRequest } from '../../../src/protocol/control.ts';
 import type { Network as MeshNetwork, NetmapNode, NetmapOp } from '../../../src/protocol/netmap.ts';
+import type { Home } from '../../../src/protocol/reach.ts';
 import type { Candidate, NodeId, NodeName, PublicKeyText } from '../../../src/protocol/values.ts';
 import { EventQueue } from '../../../src/sim/event-queue.ts';
 import { type Datagram, Network } from '../../../src/sim/network.ts';
 import { makePacket, readPacket } from '../../../src/sim/packets.ts';
+import type { StampMemory } from '../../../src/wireguard/tai64n.ts';
 
 export const EPOCH = 'AAAAAAAAAAAAAAAA';
 export const NETWORK: MeshNetwork = {
@@ -63,12 +65,17 @@ export class MeshNode {
   mesh: MeshEngine;
   /** Position in the world's history of operations. */
   seq = 0;
+  /** By how much its wall clock is ahead. */
+  wallOffsetMs = 0;
+  /** What outlives a restart, beside the key. */
+  stamps: StampMemory | null = null;
   wakes = 0;
   changes = 0;
   readonly arrivals: Arrival[] = [];
   readonly pongs: Pong[] = [];
   readonly punches: { readonly at: number; readonly request: PunchRequest }[] = [];
   readonly seen: { readonly id: NodeId; readonly endpoint: Endpoint }[] = [];
+  readonly homes: { readonly at: number; readonly home: Home | null }[] = [];
   readonly #prng: Prng;
   #timerAt: Instant = NEVER;
   #incarnation = 0;
@@ -103,7 +110,8 @@ export class MeshNode {
       plane: this.plane,
       crypto: nodeProvider,
       random: (out) => this.#prng.fill(out),
-      wallClock: () => (1_700_000_000_000 + world.now) as WallTime,
+      wallClock: () => (1_700_000_000_000 + world.now + this.wallOffsetMs) as WallTime,
+      ...(this.stamps === null ? {} : { stamps: this.stamps }),
       outputs: {
         punch: (request) => {
           this.punches.push({ at: world.now, request });
@@ -114,6 +122,10 @@ export class MeshNode {
           this.changes++;
         },
         observed: (seen) => this.seen.push(seen),
+        home: (home) => {
+          this.homes.push({ at: world.now, home });
+          world.onHome(this, home);
+        },
       },
       ...world.engineOptions,
     });
@@ -275,6 +287,7 @@ export class MeshWorld {
   controllerAway = false;
   /** Punches for which this is true are lost. */
   losesPunch: (from: MeshNode, request: PunchRequest) => boolean = () => false;
+  onHome: (node: MeshNode, home: Home | null) => void = () => {};
   readonly #events = new EventQueue();
   #now = 1_000_000 as Instant;
 
@@ -315,8 +328,8 @@ export class MeshWorld {
     if (this.controllerAway || this.losesPunch(from, request)) return;
     this.schedule(2 * this.controllerLegMs, () => {
       const to = this.nodes.find(({ id }) => id === request.to);
-      const { txid, reply, candidates } = request;
-      to?.act((mesh, now) => mesh.handlePunch({ type: 'punch', from: from.id, txid, reply, candidates }, now));
+      const { txid, reply, candidates, reach } = request;
+      to?.act((mesh, now) => mesh.handlePunch({ type: 'punch', from: from.id, txid, reply, candidates, reach }, now));
     });
   }
 
