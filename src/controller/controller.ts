@@ -209,7 +209,7 @@ export class Controller {
     };
     // No reason to fail: machines meet without it, over what else they know of their addresses and over relays.
     const problem = this.#stun?.problem ?? null;
-    if (problem !== null) this.#log.error(problem.what, { why: problem.why, help: problem.help });
+    if (problem !== null) this.#log.error(problem.what, { why: problem.why, do: problem.help });
   }
 
   // — state —

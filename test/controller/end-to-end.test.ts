@@ -15,7 +15,7 @@ import type { NodeView } from '../../src/protocol/admin-api.ts';
 import { administer, ControllerProcess, temporaryDirectory } from './lib/controller-process.ts';
 import { joining, Member } from './lib/member.ts';
 
-const ANY_PORT = ['--listen', '127.0.0.1:0', '--stun', '127.0.0.1:0'];
+const ANY_PORT = ['--listen', '127.0.0.1:0'];
 
 async function begin(...args: string[]) {
   const directory = join(temporaryDirectory(), 'data');
@@ -38,7 +38,7 @@ async function askStun(port: number): Promise<{ asked: number; answer: Uint8Arra
 
 /** The same data on the same port. */
 async function again(directory: string, listening: string) {
-  return await ControllerProcess.ready(['--data', directory, '--listen', listening, '--stun', 'off']);
+  return await ControllerProcess.ready(['--data', directory, '--listen', listening]);
 }
 
 describe('a network', () => {
@@ -127,7 +127,7 @@ describe('a network', () => {
 
   test('by itself it listens on both families, and is called by an address that others may reach', async () => {
     const directory = join(temporaryDirectory(), 'data');
-    const { ready } = await ControllerProcess.ready(['--data', directory, '--listen', ':0', '--stun', ':0']);
+    const { ready } = await ControllerProcess.ready(['--data', directory, '--listen', ':0']);
     const link = joining(ready.joinLink);
     const port = ready.listening.split(':').at(-1);
     expect(ready.listening).toBe(`[::]:${port}`);
@@ -177,7 +177,7 @@ describe('STUN', () => {
     expect(second.ready.stunPorts).not.toContain(ready.stunPorts[0]);
     await expect
       .poll(() => second.process.error)
-      .toMatch(/^error STUN is not answered on .+ why=.+in use.+ help=.+--stun off/);
+      .toMatch(/^error STUN is not answered on .+ why=.+in use.+ do=.+--stun off/);
     expect(second.process.error).toContain(at);
   });
 });

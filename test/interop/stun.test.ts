@@ -193,7 +193,7 @@ describe.skipIf(!CAN_RUN || !HAS_COTURN)('the controller as it is without option
     const second = await lab.startController('second');
     expect(second.ready.stunPorts).toEqual([]);
     expect(second.errors()).toMatch(
-      /^error STUN is not answered on .+ why="UDP port 3478 is in use" help=.+--stun off/,
+      /^error STUN is not answered on .+ why="UDP port 3478 is in use" do=.+--stun off/,
     );
     const third = await lab.startController('third', '--stun', 'off');
     expect(third.errors()).toBe('');

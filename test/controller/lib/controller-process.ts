@@ -44,7 +44,9 @@ export class ControllerProcess {
 
   /** `around`: a command that becomes what follows it, as `prlimit …` and `unshare …` do. */
   constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}, around: readonly string[] = []) {
-    const [program = '', ...rest] = [...around, process.execPath, WARREN, 'controller', ...args];
+    // A STUN server of its own: the default port is one for the whole machine.
+    const own = ['--stun', '127.0.0.1:0'];
+    const [program = '', ...rest] = [...around, process.execPath, WARREN, 'controller', ...own, ...args];
     this.child = spawn(program, rest, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env },
