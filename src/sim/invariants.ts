@@ -22,7 +22,8 @@ export class Invariants {
   readonly violations: string[] = [];
   readonly #sent = new Map<string, Sent>();
   readonly #nonces = new Set<string>();
-  readonly #answered = new Set<string>();
+  /** The sender index of each response, by the initiation that it answers: one that goes two ways is still one. */
+  readonly #answered = new Map<string, number>();
   /** Bumped when a host forgets what it has seen of its peers: reboots, and peers removed and added again. */
   readonly #memories = new Map<string, number>();
   readonly #checked = new Map<string, number>();
@@ -48,8 +49,10 @@ export class Invariants {
       this.#nonces.add(nonce);
     } else if (bytes[0] === 2 && bytes.length === 92) {
       const answer = `${from.name}:${this.#memories.get(from.name) ?? 0}:${readU32le(bytes, 8)}`;
-      if (this.#answered.has(answer)) this.#violated(`${from.name} answered the same initiation twice`);
-      this.#answered.add(answer);
+      const index = readU32le(bytes, 4);
+      if ((this.#answered.get(answer) ?? index) !== index)
+        this.#violated(`${from.name} answered the same initiation twice`);
+      this.#answered.set(answer, index);
     }
   }
 

@@ -37,6 +37,7 @@ interface Disk {
   saved: SavedNetmap | null;
   /** The one written before: what a machine has that lost its last writes. */
   older: SavedNetmap | null;
+  stampsUntil: WallTime | null;
 }
 
 export interface NodeHostOptions {
@@ -80,7 +81,6 @@ export class NodeHost implements NodeEnd {
   readonly publicKeysHex = new Set<string>();
   endpoint: Endpoint;
   wallOffsetMs = 0;
-  highestWallOffsetMs = 0;
   /** The controller cannot be reached from here until then. */
   controllerCutUntil = 0;
   running: Running | null = null;
@@ -113,7 +113,7 @@ export class NodeHost implements NodeEnd {
     this.#scheduler = scheduler;
     this.#network = network;
     this.#prng = prng;
-    this.disk = { current: this.#drawKeyPair(), next: null, saved: null, older: null };
+    this.disk = { current: this.#drawKeyPair(), next: null, saved: null, older: null, stampsUntil: null };
   }
 
   get mesh(): MeshEngine | null {
@@ -154,11 +154,18 @@ export class NodeHost implements NodeEnd {
     plane.io.setNow(now);
     const random = (out: Uint8Array): void => this.#prng.fill(out);
     const wallClock = (): WallTime => (WALL_EPOCH_MS + this.#scheduler.now + this.wallOffsetMs) as WallTime;
+    const { disk } = this;
     const mesh = new MeshEngine({
       plane,
       crypto,
       random,
       wallClock,
+      stamps: {
+        until: disk.stampsUntil,
+        keep: (until) => {
+          disk.stampsUntil = until;
+        },
+      },
       outputs: {
         punch: (request) => this.client?.punch(request),
         pong: () => undefined,
@@ -183,7 +190,7 @@ export class NodeHost implements NodeEnd {
     mesh.setListenPort(LISTEN_PORT, now);
     mesh.linkUp(now);
     this.#network.attach(this.endpoint, (datagram) => this.#arrived(datagram));
-    const { saved } = this.disk;
+    const { saved } = disk;
     if (saved !== null) this.#applied(() => mesh.restore(saved, now));
     this.#tellCandidates(now);
     this.#startClient(authKey);
@@ -245,8 +252,6 @@ export class NodeHost implements NodeEnd {
     this.#nextKey = null;
     this.#incarnation++;
     this.#network.detach(this.endpoint);
-    // So that the next process begins with stamps that are later than all before.
-    this.wallOffsetMs = this.highestWallOffsetMs;
   }
 
   /** Adds up what the process has met; at its end, or at that of the run. */
@@ -254,14 +259,8 @@ export class NodeHost implements NodeEnd {
     if (this.mesh !== null) addCounters(this.#events.reached, 'mesh', this.mesh.counters.counts);
   }
 
-  /**
-   * Backwards only once the process has sent a stamp: one that begins behind what its machine has shown its peers is not
-   * believed until its clock has caught up, which is the protocol's (paper §5.1) and not simulated.
-   */
   stepClock(byMs: number): void {
-    if (byMs < 0 && (this.mesh?.engine.counters.reached.initiationsSent ?? 0) === 0) return;
     this.wallOffsetMs += byMs;
-    this.highestWallOffsetMs = Math.max(this.highestWallOffsetMs, this.wallOffsetMs);
   }
 
   // — the network —

@@ -6,6 +6,7 @@ import { RELAY_HEADER_BYTES, RELAY_MESSAGE_TYPE } from '../../base/relayed.ts';
 import { AnswerBudget } from '../../path/stun/answer-budget.ts';
 import { newStunCounters, StunResponder } from '../../path/stun/responder.ts';
 import { RELAY_TAG } from '../../protocol/reach.ts';
+import type { NodeId } from '../../protocol/values.ts';
 import { Invariants } from '../invariants.ts';
 import { type Place, placeOf, SITE_KINDS, type SiteKind } from '../nat/kinds.ts';
 import type { Carrier, Datagram, Machine, Site } from '../nat/sites.ts';
@@ -16,6 +17,7 @@ import { endpointsOf } from './outside.ts';
 import { HONEST, type Lies, PathNode } from './path-node.ts';
 import { type PathWorld, SERVER_PLACE } from './path-world.ts';
 import { RelayHost } from './relay-host.ts';
+import { isLoopback, type Stream } from './stream.ts';
 
 /** Of STUN, at the controller's addresses: the second shows whether a NAT maps by port. */
 const STUN_PORTS = [3_478, 3_479];
@@ -134,6 +136,7 @@ export class Cast {
     const machine = this.#server(name, this.world.prng.nextInt(2, 60));
     const events = {
       arrived: (at: RelayHost, datagram: Datagram, from: Machine) => this.forwarding.arrived(at, datagram, from),
+      streams: (at: RelayHost, datagram: Datagram) => this.#onStream(at.machine, datagram),
     };
     const relay = new RelayHost(name, machine, events, this.world);
     this.relays.push(relay);
@@ -157,9 +160,14 @@ export class Cast {
     const machine = this.world.topology.addMachine(name, site);
     const events = {
       received: (at: PathNode, packet: Uint8Array, carrier: Machine | null) => this.flows.received(at, packet, carrier),
+      streams: (_at: PathNode, datagram: Datagram) => this.#onStream(machine, datagram),
       started: (at: PathNode) => this.wire.noteForgotten(at),
     };
-    const node = new PathNode({ name, machine, servers: () => this.stunServers, lies }, events, this.world);
+    const openStream = (at: PathNode, relay: NodeId): Stream | null => {
+      const number = this.relays.findIndex(({ id }) => id === relay);
+      return this.relays[number]?.openStream(at, this.nodes.indexOf(at), number) ?? null;
+    };
+    const node = new PathNode({ name, machine, servers: () => this.stunServers, openStream, lies }, events, this.world);
     this.nodes.push(node);
     this.#nodeOf.set(machine, node);
     return node;
@@ -220,7 +228,7 @@ export class Cast {
     const node = this.#nodeOf.get(from);
     const isRelayed = bytes[0] === RELAY_MESSAGE_TYPE && bytes.length > RELAY_HEADER_BYTES;
     if (node !== undefined) {
-      if (isRelayed && !this.#relayEndpoints.has(destination))
+      if (isRelayed && !this.#isRelay(destination))
         this.world.violated(`${node.name} sent a relayed datagram to ${destination}, where no relay is`);
       if (isRelayed) this.counts.relayed++;
       else if (!this.#isServer(destination)) this.counts.toNodes++;
@@ -231,8 +239,17 @@ export class Cast {
     if (relay !== undefined && isRelayed) this.forwarding.forwarded(relay, bytes, destination);
   }
 
+  #onStream(from: Machine, datagram: Datagram): void {
+    this.world.digest.add(this.world.now, datagram.bytes);
+    this.#onWire(from, datagram);
+  }
+
+  #isRelay(endpoint: Endpoint): boolean {
+    return isLoopback(endpoint) || this.#relayEndpoints.has(endpoint);
+  }
+
   #isServer(endpoint: Endpoint): boolean {
-    return this.#relayEndpoints.has(endpoint) || this.stunServers.includes(endpoint);
+    return this.#isRelay(endpoint) || this.stunServers.includes(endpoint);
   }
 
   get violations(): readonly string[] {

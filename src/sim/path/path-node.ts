@@ -11,7 +11,7 @@ import { type CloseReason, ControlClient, type ControlOutputs } from '../../mesh
 import { MeshEngine } from '../../mesh/mesh-engine.ts';
 import type { SavedNetmap } from '../../mesh/netmap.ts';
 import type { ControllerMessage, PunchRequest } from '../../protocol/control.ts';
-import type { Reach } from '../../protocol/reach.ts';
+import { RELAY_TAG, type Reach } from '../../protocol/reach.ts';
 import type { Candidate, NodeId, PublicKeyText } from '../../protocol/values.ts';
 import type { ControlStream } from '../mesh/control-stream.ts';
 import { addCounters } from '../mesh/reached.ts';
@@ -20,6 +20,7 @@ import type { Datagram, Machine } from '../nat/sites.ts';
 import { makePacket } from '../packets.ts';
 import { endpointsOf } from './outside.ts';
 import type { Member, PathWorld } from './path-world.ts';
+import { isLoopback, type Stream, type StreamEnd } from './stream.ts';
 import { StunAsker } from './stun-asker.ts';
 
 export const TUNNEL_PORT = 51_820;
@@ -29,6 +30,8 @@ const OBSERVED_MAX = 4;
 export interface PathNodeEvents {
   /** A packet came out of the tunnel, in a datagram that the machine `carrier` had sent. */
   received(node: PathNode, packet: Uint8Array, carrier: Machine | null): void;
+  /** A datagram leaves by the bridge to a relay. */
+  streams(node: PathNode, datagram: Datagram): void;
   /** A process begins: it remembers nothing of what it has answered. */
   started(node: PathNode): void;
 }
@@ -46,6 +49,8 @@ export interface PathNodeOptions {
   readonly machine: Machine;
   /** Of STUN. */
   readonly servers: () => readonly Endpoint[];
+  /** A way to the relay by WebSocket; null: it offers none. */
+  readonly openStream: (node: PathNode, relay: NodeId) => Stream | null;
   readonly lies?: Lies;
 }
 
@@ -58,9 +63,11 @@ interface Running {
   readonly observed: Map<NodeId, Endpoint>;
   stream: ControlStream | null;
   number: number;
+  /** Ways to relays by WebSocket, by what stands for the relay; only where UDP is blocked. */
+  readonly bridges: Map<Endpoint, Stream>;
 }
 
-export class PathNode implements Member {
+export class PathNode implements Member, StreamEnd {
   readonly name: string;
   readonly machine: Machine;
   readonly publicKey: PublicKeyText;
@@ -77,8 +84,9 @@ export class PathNode implements Member {
   #saved: SavedNetmap | null = null;
   #incarnation = 0;
   #timerAt: Instant = NEVER;
-  #stunDirty = false;
+  #whereaboutsDiffer = false;
   #carrier: Machine | null = null;
+  readonly #bridged = new Set<NodeId>();
 
   constructor(options: PathNodeOptions, events: PathNodeEvents, world: PathWorld) {
     this.name = options.name;
@@ -139,7 +147,10 @@ export class PathNode implements Member {
         observed: ({ id, endpoint }) => {
           observed.delete(id);
           observed.set(id, endpoint);
-          this.#stunDirty = true;
+          this.#whereaboutsDiffer = true;
+        },
+        home: () => {
+          this.#whereaboutsDiffer = true;
         },
       },
     });
@@ -155,10 +166,10 @@ export class PathNode implements Member {
       servers: this.#options.servers,
       send: (to, datagram) => mesh.sendStun(to, datagram),
       changed: () => {
-        this.#stunDirty = true;
+        this.#whereaboutsDiffer = true;
       },
     });
-    this.running = { plane, mesh, client, stun, observed, stream: null, number: 0 };
+    this.running = { plane, mesh, client, stun, observed, stream: null, number: 0, bridges: new Map() };
     this.#timerAt = NEVER;
     this.#events.started(this);
     mesh.setIdentity(this.#secret, now);
@@ -182,6 +193,7 @@ export class PathNode implements Member {
     else stream?.nodeDies();
     mesh.close(this.#world.now);
     plane.close();
+    this.#unbridge();
     this.running = null;
     this.#incarnation++;
     this.machine.close(TUNNEL_PORT);
@@ -201,6 +213,7 @@ export class PathNode implements Member {
   /** The box in front has forgotten everything: TCP, too. Nobody notices before something is sent. */
   connectionsLost(): void {
     this.running?.stream?.fallsSilent(false);
+    for (const stream of this.running?.bridges.values() ?? []) stream.breaks();
   }
 
   /** What the daemon does when the kernel tells of other addresses or routes. */
@@ -232,14 +245,17 @@ export class PathNode implements Member {
     const said = (this.#options.lies ?? HONEST).candidates(candidates);
     mesh.setLocalCandidates(said, now);
     client.setCandidates(said, TUNNEL_PORT, now);
-    client.setReach(this.#reach(hosts), now);
+    const reach = this.#reach(hosts);
+    mesh.setLocalReach(reach);
+    client.setReach(reach, now);
+    this.#bridge();
   }
 
   #reach(hosts: readonly Endpoint[]): Reach | null {
     if (this.running === null) return null;
-    const { stun } = this.running;
+    const { stun, mesh } = this.running;
     const four = stun.mapping(4, hosts);
-    return { home: null, mapping: four === 'unknown' ? stun.mapping(6, hosts) : four, udp: stun.udp, url: null };
+    return { home: mesh.home, mapping: four === 'unknown' ? stun.mapping(6, hosts) : four, udp: stun.udp, url: null };
   }
 
   #arrived(datagram: Datagram, from: Machine): void {
@@ -250,6 +266,37 @@ export class PathNode implements Member {
     running.plane.io.udpInput(datagram.bytes, datagram.source, datagram.destination);
     this.settle();
     this.#carrier = null;
+  }
+
+  /** Where no UDP gets out relays are reached by WebSocket, and by UDP again once it does. */
+  #bridge(): void {
+    if (this.running === null) return;
+    const { mesh, stun, bridges } = this.running;
+    const { now } = this.#world;
+    if (stun.udp === 'blocked') {
+      for (const { id, tags } of mesh.netmap.nodes()) {
+        if (!tags.includes(RELAY_TAG) || this.#bridged.has(id)) continue;
+        const stream = this.#options.openStream(this, id);
+        if (stream === null) continue;
+        this.#bridged.add(id);
+        bridges.set(stream.relayEndpoint, stream);
+        mesh.setRelayOverride(id, stream.relayEndpoint, now);
+      }
+    } else if (stun.udp === 'works' && this.#bridged.size > 0) {
+      for (const id of this.#bridged) mesh.setRelayOverride(id, null, now);
+      this.#unbridge();
+    }
+  }
+
+  #unbridge(): void {
+    for (const stream of this.running?.bridges.values() ?? []) stream.breaks();
+    this.running?.bridges.clear();
+    this.#bridged.clear();
+  }
+
+  /** By the bridge to a relay. */
+  streamed(bytes: Uint8Array, source: Endpoint, from: Machine): void {
+    this.#arrived({ bytes, source, destination: source, dontFragment: false }, from);
   }
 
   /** One inner packet of this machine's. */
@@ -288,10 +335,14 @@ export class PathNode implements Member {
         if (running?.number === number) running.stream?.nodePings();
       },
       welcome: (message) => this.mesh?.setSelf(message.self, message.network, this.#world.now),
-      snapshot: (message) => this.mesh?.applySnapshot(message, this.#world.now),
+      snapshot: (message) => {
+        this.mesh?.applySnapshot(message, this.#world.now);
+        this.#bridge();
+      },
       delta: (message) => {
         const result = this.mesh?.applyDelta(message, this.#world.now);
         if (result !== undefined && result.kind !== 'applied') this.#world.violated(`${this.name} asks for a resync`);
+        this.#bridge();
       },
       punch: (message) => this.mesh?.handlePunch(message, this.#world.now),
       persistNextKey: () => undefined,
@@ -346,8 +397,8 @@ export class PathNode implements Member {
     running.plane.io.setNow(now);
     while (running.mesh.handleWake(now)) this.#flush(running);
     this.#flush(running);
-    if (this.#stunDirty) {
-      this.#stunDirty = false;
+    if (this.#whereaboutsDiffer) {
+      this.#whereaboutsDiffer = false;
       this.#tellWhereabouts();
       this.#flush(running);
     }
@@ -356,9 +407,17 @@ export class PathNode implements Member {
 
   #flush({ plane }: Running): void {
     for (const { datagram, destination } of plane.io.takeUdpOutput()) {
-      this.machine.send(TUNNEL_PORT, destination, datagram);
+      if (isLoopback(destination)) this.#streams(destination, datagram);
+      else this.machine.send(TUNNEL_PORT, destination, datagram);
     }
     for (const packet of plane.io.takeTunOutput()) this.#events.received(this, packet, this.#carrier);
+  }
+
+  #streams(destination: Endpoint, bytes: Uint8Array): void {
+    const stream = this.running?.bridges.get(destination);
+    if (stream === undefined) return;
+    this.#events.streams(this, { bytes, source: stream.nodeEndpoint, destination, dontFragment: false });
+    stream.nodeSends(bytes);
   }
 
   #setTimer({ mesh, client, stun }: Running): void {

@@ -17,6 +17,7 @@ import { WALL_EPOCH_MS } from '../mesh/wall.ts';
 import type { Datagram, Machine } from '../nat/sites.ts';
 import { endpointsOf } from './outside.ts';
 import type { Member, PathWorld } from './path-world.ts';
+import { isLoopback, Stream, type StreamEnd } from './stream.ts';
 
 export const RELAY_PORT = 51_821;
 const SECRET_BYTES = 32;
@@ -35,9 +36,11 @@ interface Running {
 export interface RelayEvents {
   /** Before it is handed over. */
   arrived(relay: RelayHost, datagram: Datagram, from: Machine): void;
+  /** A datagram leaves by the WebSocket of a node. */
+  streams(relay: RelayHost, datagram: Datagram): void;
 }
 
-export class RelayHost implements Member {
+export class RelayHost implements Member, StreamEnd {
   readonly name: string;
   readonly machine: Machine;
   readonly publicKey: PublicKeyText;
@@ -51,6 +54,8 @@ export class RelayHost implements Member {
   readonly #prng: Prng;
   readonly #secret = new Uint8Array(32);
   readonly #slotSecret = new Uint8Array(SECRET_BYTES);
+  /** By what stands for the node here. */
+  readonly #streams = new Map<Endpoint, Stream>();
   #incarnation = 0;
   #timerAt: Instant = NEVER;
 
@@ -130,7 +135,7 @@ export class RelayHost implements Member {
     this.machine.open(RELAY_PORT, (datagram, from) => this.#arrived(datagram, from));
     const candidates = this.endpoints.map((endpoint): Candidate => ({ kind: 'host', endpoint }));
     client.setCandidates(candidates, RELAY_PORT, now);
-    client.setReach({ home: null, mapping: 'none', udp: 'works', url: null }, now);
+    client.setReach({ home: null, mapping: 'none', udp: 'works', url: `https://${this.name}.example` }, now);
     client.start({ hostname: this.name, authKey, resume: engine.netmap.position, nextKey: null }, now);
     this.#settle();
   }
@@ -143,6 +148,7 @@ export class RelayHost implements Member {
     stream?.nodeDies();
     engine.close(this.#world.now);
     plane.close();
+    for (const stream of this.#streams.values()) stream.breaks();
     this.running = null;
     this.#incarnation++;
     this.machine.close(RELAY_PORT);
@@ -150,6 +156,24 @@ export class RelayHost implements Member {
 
   finish(): void {
     if (this.running !== null) addCounters(this.#world.reached, 'relay', this.running.engine.counters.counts);
+  }
+
+  /** The node's way here by WebSocket; one for each node. */
+  openStream(node: StreamEnd, nodeNumber: number, relayNumber: number): Stream {
+    const stream = new Stream({
+      world: this.#world,
+      node,
+      nodeNumber,
+      relay: () => (this.running === null ? null : this),
+      relayMachine: this.machine,
+      relayNumber,
+    });
+    this.#streams.set(stream.nodeEndpoint, stream);
+    return stream;
+  }
+
+  streamed(bytes: Uint8Array, source: Endpoint, from: Machine): void {
+    this.#arrived({ bytes, source, destination: source, dontFragment: false }, from);
   }
 
   #arrived(datagram: Datagram, from: Machine): void {
@@ -209,7 +233,13 @@ export class RelayHost implements Member {
   #flush({ plane }: Running): void {
     for (const { datagram, destination } of plane.io.takeUdpOutput()) {
       const bytes = this.tampers === null ? datagram : this.tampers(datagram);
-      if (bytes !== null) this.machine.send(RELAY_PORT, destination, bytes);
+      if (bytes === null) continue;
+      if (!isLoopback(destination)) {
+        this.machine.send(RELAY_PORT, destination, bytes);
+        continue;
+      }
+      this.#events.streams(this, { bytes, source: destination, destination, dontFragment: false });
+      this.#streams.get(destination)?.relaySends(bytes);
     }
   }
 
