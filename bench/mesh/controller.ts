@@ -33,7 +33,15 @@ export class Controller {
 
   /** Resolves when it serves. */
   async start(): Promise<void> {
-    const options = ['--data', this.data, '--listen', `0.0.0.0:${PORT}`, '--url', `http://${this.address}:${PORT}`];
+    const options = [
+      '--no-relay',
+      '--data',
+      this.data,
+      '--listen',
+      `0.0.0.0:${PORT}`,
+      '--url',
+      `http://${this.address}:${PORT}`,
+    ];
     const child = this.host.start([process.execPath, WARREN, 'controller', ...options]);
     this.#child = child;
     for (const stream of [child.stdout, child.stderr]) {

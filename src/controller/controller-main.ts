@@ -6,9 +6,13 @@ import { type ListenAddress, parseListen, showListen } from '../service/listen.t
 import { createLog, type Log, parseLogLevel } from '../service/log.ts';
 import { ServiceNotifier } from '../service/notify.ts';
 import { errorMessage, type StartFailure, startFailureOf } from '../service/start-error.ts';
+import type { StartCompanion } from './companion.ts';
 import { Controller, type ControllerSettings, type ControllerStarted } from './controller.ts';
 import { LISTEN_DEFAULT } from './listener.ts';
 import { readStunOptions, type StunOptions } from './stun/options.ts';
+
+export type { StartCompanion } from './companion.ts';
+export type { ControllerStarted } from './controller.ts';
 
 export type ControllerOutcome =
   | { readonly kind: 'ended'; readonly signal: string }
@@ -36,17 +40,18 @@ export function readStun(listen: string | undefined, alternate: string | undefin
   return readStunOptions(listen, alternate);
 }
 
-/** Runs until a signal. `onReady` is called once nodes can join. */
+/** Runs until a signal. `onReady` is called once nodes can join. `companion`: what runs in this process beside it. */
 export async function runController(
   given: ControllerArguments,
   env: NodeJS.ProcessEnv,
   onReady: (started: ControllerStarted) => void,
   signals: EventEmitter = process,
+  companion: StartCompanion | null = null,
 ): Promise<ControllerOutcome> {
   const log = createLog(parseLogLevel(env['LOG_LEVEL']));
   const settings = { ...given, listen: given.listen ?? LISTEN_DEFAULT, listenGiven: given.listen !== null };
   try {
-    return await run(settings, env, log, onReady, signals);
+    return await run(settings, env, log, onReady, signals, companion);
   } catch (error) {
     const failure = startFailureOf(error);
     if (failure === null) throw error;
@@ -60,6 +65,7 @@ async function run(
   log: Log,
   onReady: (started: ControllerStarted) => void,
   signals: EventEmitter,
+  companion: StartCompanion | null,
 ): Promise<ControllerOutcome> {
   // From here on, so that a signal during the start ends it cleanly too.
   const signalled = waitForSignal(signals);
@@ -74,6 +80,7 @@ async function run(
     }
   };
   signals.on('SIGHUP', reload);
+  if (companion !== null) await accompany(controller, companion, log);
   onReady(controller.started);
   notifier.ready(controller.started.url);
   if (notifier.failure !== null) log.error('the service manager was not told', { why: notifier.failure });
@@ -85,6 +92,13 @@ async function run(
   signals.off('SIGHUP', reload);
   if (typeof end === 'string') return { kind: 'ended', signal: end };
   throw end;
+}
+
+/** The controller is there without it: what goes wrong with it is no reason to stop. */
+async function accompany(controller: Controller, companion: StartCompanion, log: Log): Promise<void> {
+  await controller.accompany(companion).catch((error: unknown) => {
+    log.error('what should run beside the controller does not', { why: errorMessage(error) });
+  });
 }
 
 /** A second signal finds the system's own behaviour: it ends the process at once. */

@@ -12,12 +12,13 @@ import { formatJoinLink } from '../protocol/join-link.ts';
 import { ADMIN_SOCKET_NAME } from '../protocol/paths.ts';
 import { type CertificateFiles, type ListenAddress, listenError, readCertificate } from '../service/listen.ts';
 import type { Log } from '../service/log.ts';
-import { type MetricsListener, openMetricsListener } from '../service/metrics-listener.ts';
+import { type MetricsListener, type MetricsText, openMetricsListener } from '../service/metrics-listener.ts';
 import { errorCode, errorMessage, StartError } from '../service/start-error.ts';
 import { type AdminSocket, openAdminSocket } from './admin/admin-socket.ts';
 import type { AdminDeps } from './admin/deps.ts';
 import { createAdminHandler } from './admin/handler.ts';
 import { createMetrics, type Metrics } from './admin/metrics.ts';
+import type { Companion, StartCompanion } from './companion.ts';
 import { publicUrl } from './listener.ts';
 import {
   firstSettings,
@@ -73,6 +74,8 @@ export interface ControllerStarted {
 }
 
 const FIRST_KEY_SECONDS = 86_400;
+/** Of a companion, which uses it at once. */
+const COMPANION_KEY_SECONDS = 600;
 const ACTOR = { name: 'controller', source: 'local' } as const;
 const KEY_BYTES = 32;
 /** After these, what we have in memory may not be what is stored: only a new start can tell. */
@@ -100,6 +103,8 @@ export class Controller {
   #metricsListener: MetricsListener | null = null;
   #stun: StunServer | null = null;
   #started: ControllerStarted | null = null;
+  #joinKey = '';
+  #companion: Companion | null = null;
 
   /** Rejects with an error that has `what`, `why` and `help` for a person, or with a bug; nothing is left open then. */
   static async start(settings: ControllerSettings, log: Log): Promise<Controller> {
@@ -132,8 +137,17 @@ export class Controller {
     if (certificate !== null) this.#server?.setCertificate(readCertificate(certificate, wallNow()));
   }
 
+  /** Starts what runs beside it in this process; what it needs of us is told to it. After `start`. */
+  async accompany(start: StartCompanion): Promise<void> {
+    const { url } = this.started;
+    const loopback = { url: this.#loopbackUrl(), key: this.#joinKey };
+    const joinLink = (tags: readonly string[]): Promise<string> => this.#companionLink(loopback.url, tags);
+    this.#companion = await start({ url, loopback, joinLink, log: this.#log });
+  }
+
   /** Tells every node, stores what waits, closes. */
   async stop(): Promise<void> {
+    await this.#companion?.stop();
     // The core first: what it says goes out before the server closes the connections.
     await this.#host?.stop();
     await Promise.all([
@@ -159,6 +173,7 @@ export class Controller {
     const staticKey = await importKey(store);
     this.#staticKey = staticKey;
     const joinKey = Buffer.from(staticKey.publicKey).toString('base64url');
+    this.#joinKey = joinKey;
 
     // Before the core: every welcome says where it is.
     this.#stun = stun === null ? null : await StunServer.open(stun, now);
@@ -183,6 +198,7 @@ export class Controller {
       counters: this.#counters,
       events: host,
       onRequest: (request, response) => handler(request, response, 'tcp'),
+      doors: () => this.#companion?.doors ?? [],
       now,
     });
     this.#server = server;
@@ -191,9 +207,11 @@ export class Controller {
     const listening = await this.#listen(server);
     url = publicUrl(this.#settings.url, listening, tls !== null, [prefix4, prefix6]);
     if (metricsListen !== null) {
-      this.#metricsListener = await openMetricsListener(metricsListen, metrics).catch((error: unknown) => {
-        throw listenError(error, metricsListen, '--metrics-listen');
-      });
+      this.#metricsListener = await openMetricsListener(metricsListen, this.#allMetrics(metrics)).catch(
+        (error: unknown) => {
+          throw listenError(error, metricsListen, '--metrics-listen');
+        },
+      );
     }
     this.#adminSocket = await openAdminSocket(join(dataDirectory, ADMIN_SOCKET_NAME), handler);
     // Last: what was printed once is not printed again.
@@ -296,6 +314,36 @@ export class Controller {
     }
     if (answer.result.kind !== 'authKeyCreated') throw new Error('another answer than was asked for');
     return formatJoinLink({ url, controllerKey, authKey: answer.result.secret });
+  }
+
+  #loopbackUrl(): string {
+    const { host, port } = this.started.listening;
+    const all = host === '::' || host === '0.0.0.0';
+    const address = all ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host;
+    return `${this.#settings.certificate === null ? 'http' : 'https'}://${address}:${port}`;
+  }
+
+  async #companionLink(url: string, tags: readonly string[]): Promise<string> {
+    const input = {
+      description: `made by the controller for its ${tags.join(', ')}`,
+      reusable: false,
+      ephemeral: false,
+      preApproved: true,
+      tags: [...tags],
+      expiresInSeconds: COMPANION_KEY_SECONDS,
+    };
+    const answer = await this.#host?.administer({ action: 'keys.create', input }, ACTOR);
+    if (answer === undefined || !answer.ok || answer.result.kind !== 'authKeyCreated') {
+      throw new Error(answer?.ok === false ? answer.refusal.message : 'the controller makes no keys now');
+    }
+    return formatJoinLink({ url, controllerKey: this.#joinKey, authKey: answer.result.secret });
+  }
+
+  #allMetrics(metrics: Metrics): MetricsText {
+    return {
+      contentType: metrics.contentType,
+      text: async () => [await metrics.text(), (await this.#companion?.metrics()) ?? ''].join('\n'),
+    };
   }
 
   // — doors —

@@ -11,7 +11,7 @@ import { isLoopback } from '../service/remote-address.ts';
 import { startFailureOf } from '../service/start-error.ts';
 import type { UpgradeDoor } from '../service/upgrade-door.ts';
 import { LIMITS_DEFAULT } from './engine/relay-engine.ts';
-import type { PublicAddress } from './relay-addresses.ts';
+import { type PublicAddress, parsePublicAddress } from './relay-addresses.ts';
 import { RelayHost } from './relay-host.ts';
 import { createRelayMetrics } from './relay-metrics.ts';
 import { createRelayPlane } from './relay-plane.ts';
@@ -50,6 +50,11 @@ const HOSTNAME = 'relay';
 const LOOKUP_MS = 3_000;
 /** Whoever stops a controller waits for it. */
 const DRAIN_MS = 5_000;
+
+/** For the command line, which says what is wrong with its option. */
+export function readPublicAddress(text: string): PublicAddress | null {
+  return parsePublicAddress(text);
+}
 
 /** Null when it cannot run; the log says why. */
 export async function startInnerRelay(

@@ -1,9 +1,18 @@
 // `warren controller`: the coordination of a mesh as a process in the foreground. The process itself is
 // src/controller/controller-main.ts, loaded only here. On its first start it prints a join link, alone on standard output.
 
+import type { ControllerStarted, StartCompanion } from '../../controller/controller-main.ts';
 import { CONTROLLER_PORT_DEFAULT, canonicalUrl } from '../../protocol/join-link.ts';
-import { DATA_DIR_DEFAULT } from '../../protocol/paths.ts';
-import { type CliIo, type Command, EXIT_DONE, parseArguments, tellFailure, UsageError } from '../command.ts';
+import { DATA_DIR_DEFAULT, RELAY_PORT_DEFAULT } from '../../protocol/paths.ts';
+import {
+  type CliIo,
+  type Command,
+  EXIT_DONE,
+  parseArguments,
+  tellFailure,
+  UsageError,
+  wholeNumber,
+} from '../command.ts';
 import { dataDirectory } from '../data-directory.ts';
 import { packageVersion } from '../package-version.ts';
 import { controllerApprovalCommand } from './controller-approval.ts';
@@ -23,6 +32,9 @@ const OPTIONS = {
   'stun-alternate': { type: 'string' },
   'require-approval': { type: 'boolean' },
   database: { type: 'string' },
+  'no-relay': { type: 'boolean' },
+  'relay-port': { type: 'string' },
+  'relay-public': { type: 'string' },
   json: { type: 'boolean' },
 } as const;
 
@@ -49,6 +61,9 @@ Exit code: 0 when it ended as asked, 1 when it failed, 2 for wrong arguments.`,
     { form: '--metrics-listen ADDR:PORT', text: 'Prometheus metrics (default: none)' },
     { form: '--stun ADDR:PORT|off', text: 'answer STUN there (default :3478) and on the next port' },
     { form: '--stun-alternate ADDR', text: 'a second address of this machine, for RFC 5780' },
+    { form: '--no-relay', text: 'without the relay that runs inside' },
+    { form: '--relay-port N', text: `its UDP port (default ${RELAY_PORT_DEFAULT})` },
+    { form: '--relay-public ADDR[:PORT]', text: "where nodes reach it (default: --url's address)" },
     { form: '--database URL', text: 'postgres://… instead of a file in DIR' },
     { form: '--json', text: 'print url, publicKey, network, joinLink … as JSON when ready' },
     { form: '-h, --help', text: 'this help' },
@@ -86,7 +101,8 @@ async function run(args: readonly string[], io: CliIo): Promise<number> {
     requireApproval: values['require-approval'] ?? null,
     version: packageVersion(),
   };
-  const outcome = await process.runController(settings, io.env, (started) => {
+  const relay = await innerRelay(values, settings.dataDirectory);
+  const onReady = (started: ControllerStarted): void => {
     const { joinLink, url: at } = started;
     if (values.json === true) {
       const network = { prefix4: started.range.prefix4, prefix6: started.range.prefix6 };
@@ -101,8 +117,30 @@ async function run(args: readonly string[], io: CliIo): Promise<number> {
       io.error(`the controller is at ${at}; for 24 hours this lets machines in, with warren up --join LINK:\n`);
       io.out(`${joinLink}\n`);
     }
-  });
+  };
+  const outcome = await process.runController(settings, io.env, onReady, undefined, relay);
   return outcome.kind === 'ended' ? EXIT_DONE : tellFailure(io, 'warren controller', outcome.failure);
+}
+
+type RelayValues = Readonly<
+  Partial<Record<'relay-port' | 'relay-public', string | undefined> & Record<'no-relay', boolean | undefined>>
+>;
+
+/** Neither of the two knows the other: they are put together here. */
+async function innerRelay(values: RelayValues, directory: string): Promise<StartCompanion | null> {
+  const port = wholeNumber('relay-port', values['relay-port'], 0, 65_535) ?? RELAY_PORT_DEFAULT;
+  const given = values['relay-public'];
+  if (values['no-relay'] === true) {
+    if (values['relay-port'] === undefined && given === undefined) return null;
+    throw new UsageError('--no-relay goes with neither --relay-port nor --relay-public');
+  }
+  const relay = await import('../../relay/inner-main.ts');
+  const publicAddress = given === undefined ? null : relay.readPublicAddress(given);
+  if (given !== undefined && publicAddress === null) {
+    throw new UsageError(`--relay-public wants ADDR, ADDR:PORT or [ADDR6]:PORT, not ${JSON.stringify(given)}`);
+  }
+  const settings = { dataDirectory: directory, port, publicAddress, version: packageVersion() };
+  return (inside) => relay.startInnerRelay(settings, inside);
 }
 
 function certificateFiles(cert: string | undefined, key: string | undefined): { cert: string; key: string } | null {

@@ -11,11 +11,15 @@ import { NODE_CHANGE_COMMANDS } from './nodes-change.ts';
 
 const STATES: readonly NodeView['state'][] = ['active', 'pending', 'expired', 'disabled'];
 
+/** RELAY_TAG of protocol/reach.ts, without the validator that comes with it. */
+const RELAY_TAG: typeof import('../../protocol/reach.ts').RELAY_TAG = 'relay';
+
 const LIST_OPTIONS = {
   ...ADMIN_OPTIONS,
   state: { type: 'string' },
   tag: { type: 'string' },
   online: { type: 'boolean' },
+  relays: { type: 'boolean' },
 } as const;
 
 const listCommand: Command = {
@@ -27,6 +31,7 @@ const listCommand: Command = {
     { form: '--state STATE', text: `only ${STATES.join(', ')}` },
     { form: '--tag TAG', text: 'only nodes with this tag' },
     { form: '--online', text: 'only nodes that are online' },
+    { form: '--relays', text: 'the relays, which are left out otherwise' },
     { form: '--json', text: 'as a JSON array' },
     ...ADMIN_OPTION_HELP,
   ],
@@ -52,12 +57,13 @@ export const nodesCommand: Command = commandGroup({
 function list(args: readonly string[], io: CliIo): Promise<number> {
   const { values, positionals } = parseArguments(args, LIST_OPTIONS);
   noArguments('nodes list', positionals);
-  const { state, tag, online } = values;
+  const { state, tag, online, relays = false } = values;
   if (state !== undefined && !STATES.some((known) => known === state)) {
     throw new UsageError(`--state wants one of ${STATES.join(', ')}, not ${JSON.stringify(state)}`);
   }
   return withController(io, 'nodes list', values, async (client) => {
-    const all = await client.list<NodeView>('/nodes');
+    const members = await client.list<NodeView>('/nodes');
+    const all = members.filter(({ tags }) => tags.includes(RELAY_TAG) === (relays || tag === RELAY_TAG));
     const nodes = all.filter(
       (node) =>
         (state === undefined || node.state === state) &&
@@ -65,6 +71,7 @@ function list(args: readonly string[], io: CliIo): Promise<number> {
         (online !== true || node.online),
     );
     if (values.json === true) io.out(`${JSON.stringify(nodes)}\n`);
+    else if (all.length === 0 && relays) io.error('there is no relay: a controller runs one unless --no-relay\n');
     else if (all.length === 0) io.error('there are no nodes yet: warren keys create makes a join link\n');
     else if (nodes.length === 0) io.error('no node is like that\n');
     else io.out(nodeTable(nodes, Date.now()));

@@ -1,6 +1,6 @@
 // Addresses of nodes: one host number gives both, in the IPv4 and the IPv6 range. Numbers go round by a cursor, so that an
 // address rests for as long as possible before another node has it. 0 (the network), 1 (kept for services of the mesh
-// itself) and the last IPv4 one (broadcast) are never given.
+// itself) and the last IPv4 one (broadcast) are never given. Relays, to which nobody sends packets, have theirs from the other end.
 
 import {
   addressBytes,
@@ -41,10 +41,22 @@ export function findHost(view: StateView): number | null {
   let host = view.settings.nextHost;
   for (let i = 0; i < tries; i++, host++) {
     if (host < HOST_MIN || host > last) host = HOST_MIN;
-    const { address4, address6 } = addressesOf(view.settings, host);
-    if (view.nodeByAddress(address4) === undefined && view.nodeByAddress(address6) === undefined) return host;
+    if (isFree(view, host)) return host;
   }
   return null;
+}
+
+/** For a relay: the last host number without a node; null when every address is taken. */
+export function findHostFromEnd(view: StateView): number | null {
+  const last = hostMax(view.settings);
+  const tries = Math.min(last - HOST_MIN + 1, 2 * view.nodeCount + 1);
+  for (let i = 0, host = last; i < tries; i++, host--) if (isFree(view, host)) return host;
+  return null;
+}
+
+function isFree(view: StateView, host: number): boolean {
+  const { address4, address6 } = addressesOf(view.settings, host);
+  return view.nodeByAddress(address4) === undefined && view.nodeByAddress(address6) === undefined;
 }
 
 /** Whether a node may be given `address` of `prefix`: inside, of its family, and none of those that are kept. */

@@ -2,9 +2,9 @@
 // out is renewed by an auth key, with its addresses and name. An auth key of a known node in good standing is not used up.
 
 import type { ErrorCode, RegisterMessage } from '../../protocol/control.ts';
-import { sameReach } from '../../protocol/reach.ts';
+import { RELAY_TAG, sameReach } from '../../protocol/reach.ts';
 import type { NodeId, PublicKeyText } from '../../protocol/values.ts';
-import { addressesOf, findHost } from './addresses.ts';
+import { addressesOf, findHost, findHostFromEnd } from './addresses.ts';
 import { sameCandidates, sharedCandidates } from './candidates.ts';
 import type { Actor, Decision, Outcome, Speaker } from './commands.ts';
 import { Drafting } from './drafting.ts';
@@ -56,7 +56,8 @@ function join(
   message: RegisterMessage,
   around: Surroundings,
 ): Decision {
-  const host = findHost(view);
+  const isRelay = key.tags.includes(RELAY_TAG);
+  const host = isRelay ? findHostFromEnd(view) : findHost(view);
   if (host === null) return refused('addressesExhausted');
   const { settings } = view;
   const drafting = new Drafting(view, around.wall);
@@ -76,7 +77,7 @@ function join(
     joinedWith: key.id,
     ...saidBy(speaker, message),
   });
-  drafting.settings({ nextNodeId: settings.nextNodeId + 1, nextHost: host + 1 });
+  drafting.settings({ nextNodeId: settings.nextNodeId + 1, nextHost: isRelay ? settings.nextHost : host + 1 });
   useKey(drafting, key, around);
   drafting.audit(actorOf(node, speaker), 'nodes.join', String(node.id), {
     name: node.name,

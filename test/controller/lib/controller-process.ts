@@ -46,7 +46,7 @@ export class ControllerProcess {
   constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}, around: readonly string[] = []) {
     // A STUN server of its own: the default port is one for the whole machine.
     const own = ['--stun', '127.0.0.1:0'];
-    const [program = '', ...rest] = [...around, process.execPath, WARREN, 'controller', ...own, ...args];
+    const [program = '', ...rest] = [...around, process.execPath, WARREN, 'controller', '--no-relay', ...own, ...args];
     this.child = spawn(program, rest, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env },

@@ -199,6 +199,8 @@ export class MeshLab {
       `0.0.0.0:${CONTROLLER_PORT}`,
       '--url',
       `http://${CONTROLLER_ADDRESS}:${CONTROLLER_PORT}`,
+      // Two nodes that should not reach one another do not; a test that wants the relay says which port.
+      ...(more.some((word) => word.startsWith('--relay-')) ? [] : ['--no-relay']),
       ...more,
     ]);
     this.controller = controller;

@@ -132,6 +132,7 @@ export class StunLab {
       '127.0.0.1:0',
       '--metrics-listen',
       '127.0.0.1:0',
+      '--no-relay',
       '--json',
     ];
     const child = this.server.start([process.execPath, WARREN, ...command, ...args]);

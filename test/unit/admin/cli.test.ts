@@ -119,6 +119,23 @@ describe('warren nodes', () => {
     expect(await names('--online')).toEqual(['fig']);
   });
 
+  it('list leaves relays out unless they are asked for', async () => {
+    const { world: w, warren } = await world();
+    expect((await warren('nodes', 'list', '--relays')).error).toMatch(/there is no relay/);
+    for (const name of ['kiwi', 'fig']) await w.join(name);
+    await warren('nodes', 'tag', 'fig', 'relay');
+    const listed = async (...options: string[]): Promise<string[]> =>
+      nodeViewSchema
+        .array()
+        .parse(JSON.parse((await warren('nodes', 'list', '--json', ...options)).out))
+        .map(({ name }) => name);
+    expect(await listed()).toEqual(['kiwi']);
+    expect(await listed('--relays')).toEqual(['fig']);
+    expect(await listed('--tag', 'relay')).toEqual(['fig']);
+    expect((await warren('nodes', 'list')).out).not.toContain('fig');
+    expect((await warren('nodes', 'show', 'fig')).out).toContain('fig');
+  });
+
   it('show has everything of one, by any of its names', async () => {
     const { world: w, warren } = await world();
     const { id, publicKey } = await w.join('kiwi');

@@ -4,7 +4,13 @@ import { describe, expect, test } from 'vitest';
 import type { Instant } from '../../../src/base/instant.ts';
 import type { IpAddress, IpPrefix } from '../../../src/base/ip.ts';
 import { Prng } from '../../../src/base/prng.ts';
-import { addressesOf, findHost, hostMax, isAssignable } from '../../../src/controller/state/addresses.ts';
+import {
+  addressesOf,
+  findHost,
+  findHostFromEnd,
+  hostMax,
+  isAssignable,
+} from '../../../src/controller/state/addresses.ts';
 import { closesAfter, controlError } from '../../../src/controller/state/errors.ts';
 import { isMadeFrom, nameBase, uniqueName } from '../../../src/controller/state/names.ts';
 import { OpLog } from '../../../src/controller/state/op-log.ts';
@@ -109,6 +115,13 @@ describe('addresses', () => {
     expect(findHost(view('10.0.0.0/29', 5, ['10.0.0.5', '10.0.0.6', 'fd00:77::2']))).toBe(3);
     expect(findHost(view('10.0.0.0/30', 2, ['10.0.0.2']))).toBe(null);
     expect([31, 32].map((length) => findHost(view(`10.0.0.0/${length}`, 2)))).toEqual([null, null]);
+  });
+
+  test('of relays are the last that are free, wherever the cursor is', () => {
+    expect(findHostFromEnd(view('10.0.0.0/29', 2))).toBe(6);
+    expect(findHostFromEnd(view('10.0.0.0/29', 6, ['10.0.0.6', 'fd00:77::5']))).toBe(4);
+    expect(findHostFromEnd(view('10.0.0.0/30', 2, ['10.0.0.2']))).toBe(null);
+    expect([31, 32].map((length) => findHostFromEnd(view(`10.0.0.0/${length}`, 2)))).toEqual([null, null]);
   });
 
   test('are limited by the smaller range', () => {

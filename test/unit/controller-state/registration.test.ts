@@ -38,6 +38,16 @@ describe('a new node', () => {
     expect(lab.store.audit.at(-1)).toMatchObject({ actor: 'node host', source: '192.0.2.1', action: 'nodes.join' });
   });
 
+  test('with the tag of a relay takes its addresses from the end, and no machine notices', () => {
+    const lab = new Lab();
+    const relay = lab.connect(key(1)).register({ authKey: lab.authKey({ tags: ['relay'] }).secret });
+    expect(relay.last('welcome').self).toMatchObject({ address4: '100.64.255.254', tags: ['relay'] });
+    expect(lab.join(2).last('welcome').self).toMatchObject({ address4: '100.64.0.2', address6: 'fd00:77::2' });
+    const another = lab.connect(key(3)).register({ authKey: lab.authKey({ tags: ['relay'] }).secret });
+    expect(another.last('welcome').self).toMatchObject({ address4: '100.64.255.253', address6: 'fd00:77::fffd' });
+    expect(lab.join(4).last('welcome').self.address4).toBe('100.64.0.3');
+  });
+
   test('without an auth key is unregistered', () => {
     const client = new Lab().connect(key(1)).register();
     expect(client.errors).toEqual(['unregistered']);
@@ -426,5 +436,7 @@ describe('a full network', () => {
     expect(late.closed).toBe(true);
     lab.ask({ action: 'nodes.remove', node: 3 as never });
     expect(lab.join(6).last('welcome').self.address4).toBe('10.0.0.4');
+    const relay = lab.connect(key(7)).register({ authKey: lab.authKey({ tags: ['relay'] }).secret });
+    expect(relay.errors).toEqual(['addressesExhausted']);
   });
 });
