@@ -3,6 +3,7 @@
 // sends, so that one plane is both ends and every message can be fed back.
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <functional>
@@ -14,6 +15,7 @@
 #include "aead/aead.h"
 #include "check.h"
 #include "dataplane/plane.h"
+#include "dataplane/relayed.h"
 #include "os_udp_support.h"
 #include "packet/message.h"
 
@@ -70,7 +72,7 @@ class TestSink final : public Sink {
       const size_t kept = std::min(length, taken * step);
       sent.push_back({Bytes(bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(kept)), run.segment_size,
                       run.destination, run.source, run.tos});
-      parts.push_back(run.parts.size());
+      pieces.emplace_back(run.parts.begin(), run.parts.end());
     }
     return report;
   }
@@ -106,8 +108,8 @@ class TestSink final : public Sink {
   }
 
   std::vector<SentRun> sent;
-  /** Of each run that was sent: how many pieces it was in. */
-  std::vector<size_t> parts;
+  /** Of each run that was sent: where its bytes were. */
+  std::vector<std::vector<iovec>> pieces;
   bool fragmenting = true;
   std::vector<Bytes> written;
   uint32_t room = std::numeric_limits<uint32_t>::max() / 2;
@@ -160,6 +162,20 @@ struct SelfSession {
     config.reject_after_messages = kRejectAfterMessages;
   }
 };
+
+/** As it looks between a node and a relay. `slot`: its last byte; the others are 7. */
+inline Bytes relayed(uint8_t slot, const Bytes& inner) {
+  Bytes datagram(kRelayHeader + inner.size(), 7);
+  store_le32(datagram.data(), kRelayMessageType);
+  datagram[kRelayHeader - 1] = slot;
+  std::copy(inner.begin(), inner.end(), datagram.begin() + kRelayHeader);
+  return datagram;
+}
+/** [100::707:707:707:7SS]:number */
+inline SocketAddress relayed_at(uint32_t number, uint8_t slot) {
+  const Bytes header = relayed(slot, {});
+  return relayed_endpoint(number, header.data() + kRelaySlotAt);
+}
 
 /** A bound plane and one context that is both the commands' and the worker's. */
 struct OnePlane {
