@@ -1,11 +1,12 @@
 // A cable with latency between two devices of a namespace. The kernels that this has to run on may lack netem, and nothing else in
 // nft or tc delays a packet, so delay-line.py carries the frames: enough for tunnels under test, not for throughput.
 
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { REPOSITORY } from '../../../interop/lib/engines.ts';
 import type { Host } from '../../../interop/lib/lab.ts';
 import { until } from '../../../interop/lib/wait.ts';
 
-const SCRIPT = fileURLToPath(new URL('./delay-line.py', import.meta.url));
+const SCRIPT = join(REPOSITORY, 'test/integration/nat-lab/lib/delay-line.py');
 const START_LIMIT_MS = 10_000;
 
 /**

@@ -129,11 +129,6 @@ function allocationOf(endpoints: readonly { readonly inside: number; readonly ou
   return next ? 'sequential' : 'random';
 }
 
-/** Whether two hosts behind a box reach one another at their external endpoints, both having sent before. */
-export async function hairpins(agents: readonly [UdpAgent, UdpAgent], reflector: Reflector): Promise<boolean> {
-  return await punch([await agents[0].open(), await agents[1].open()], reflector);
-}
-
 const ROUNDS = 3;
 
 /**

@@ -44,8 +44,20 @@ export interface GatewayRules {
   readonly swallowsTooBig: boolean;
 }
 
+/** Replaces what was there, with all that it had learnt. */
 export function gatewayRuleset(rules: GatewayRules): string {
-  return ['flush ruleset', table('ip', rules.ipv4, rules), table('ip6', rules.ipv6, rules)].join('\n');
+  const anew = (family: Family): string[] => [`table ${family} box { }`, `delete table ${family} box`];
+  return [...anew('ip'), table('ip', rules.ipv4, rules), ...anew('ip6'), table('ip6', rules.ipv6, rules)].join('\n');
+}
+
+/** Beside the ruleset of the box, which stays as it is. */
+export function plugRuleset(inserted: boolean): string {
+  const pulled = nest('table inet plug', [
+    'chain pass {',
+    '  type filter hook forward priority -200; policy drop;',
+    '}',
+  ]);
+  return ['table inet plug { }', 'delete table inet plug', ...(inserted ? [] : [pulled])].join('\n');
 }
 
 function table(family: Family, box: NatBehaviour | null, rules: GatewayRules): string {

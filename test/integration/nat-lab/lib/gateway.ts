@@ -4,7 +4,7 @@
 import type { NatBehaviour } from '../../../../src/sim/nat/kinds.ts';
 import type { Host } from '../../../interop/lib/lab.ts';
 import { type Block, PUBLIC_ADDRESSES } from './address-plan.ts';
-import { type GatewayRules, gatewayRuleset, OUTER_DEVICE, type Ports } from './gateway-rules.ts';
+import { type GatewayRules, gatewayRuleset, type Ports, plugRuleset } from './gateway-rules.ts';
 import { applyRuleset } from './network-tools.ts';
 
 /** Ports that a gateway takes after `moveToPorts`, range after range. */
@@ -21,7 +21,6 @@ export interface GatewayOptions {
 export class Gateway {
   readonly host: Host;
   readonly block: Block;
-  readonly outerDevice = OUTER_DEVICE;
   #options: GatewayOptions;
   #address = 0;
   #ports: Ports | null = null;
@@ -81,6 +80,11 @@ export class Gateway {
   async become(change: Partial<Pick<GatewayOptions, 'ipv4' | 'ipv6' | 'tcpPorts'>>): Promise<void> {
     this.#options = { ...this.#options, ...change };
     await this.apply();
+  }
+
+  /** Nothing passes any more, or again; what it has learnt stays. (A link that is down would take the routes with it.) */
+  async plug(inserted: boolean): Promise<void> {
+    await applyRuleset(this.host, plugRuleset(inserted));
   }
 
   /** How many UDP flows it knows. */

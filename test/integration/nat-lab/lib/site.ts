@@ -77,6 +77,6 @@ export class Site {
 
   /** Nothing passes its gateway any more, or again. The LAN stays. */
   async plug(inserted: boolean): Promise<void> {
-    await this.gateway.host.must(['ip', 'link', 'set', this.gateway.outerDevice, inserted ? 'up' : 'down']);
+    await this.gateway.plug(inserted);
   }
 }

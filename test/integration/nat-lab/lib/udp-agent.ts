@@ -1,11 +1,12 @@
 // The other end of udp-agent.mjs: UDP sockets in a namespace, for a test that has none of its own there.
 
 import type { ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { REPOSITORY } from '../../../interop/lib/engines.ts';
 import type { Host } from '../../../interop/lib/lab.ts';
 
-const SCRIPT = fileURLToPath(new URL('./udp-agent.mjs', import.meta.url));
+const SCRIPT = join(REPOSITORY, 'test/integration/nat-lab/lib/udp-agent.mjs');
 const CALL_LIMIT_MS = 20_000;
 
 export interface At {

@@ -10,6 +10,9 @@ import { UdpAgent, type UdpSocket } from './udp-agent.ts';
 /** Sites that are made at once: more only wait for one another in the kernel. */
 const MADE_AT_ONCE = 4;
 
+/** Kinds that are about two hosts on one LAN. */
+const PEOPLED: readonly SiteKind[] = ['lanHairpin', 'lanNoHairpin'];
+
 export interface Inhabited {
   readonly site: Site;
   readonly agent: UdpAgent;
@@ -37,7 +40,7 @@ export async function openWorld(
     const waiting = (wanted as [string, SiteKind][]).entries();
     const worker = async (): Promise<void> => {
       for (const [at, [siteName, kind]] of waiting) {
-        const site = await lab.site(siteName, kind);
+        const site = await lab.site(siteName, kind, { hosts: PEOPLED.includes(kind) ? 2 : 1 });
         inhabited[at] = { site, agent: await UdpAgent.start(site.host) };
       }
     };
