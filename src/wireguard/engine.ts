@@ -29,7 +29,7 @@ import type { MessageSource } from './message-source.ts';
 import { classify, MessageType } from './messages.ts';
 import { Peer, type PeerTimers } from './peer.ts';
 import { Sessions } from './sessions.ts';
-import { TimestampSource } from './tai64n.ts';
+import { type StampMemory, TimestampSource } from './tai64n.ts';
 import { Timers } from './timers.ts';
 import type { UapiDevice, UapiPeerStatus } from './uapi/device.ts';
 
@@ -44,6 +44,8 @@ export interface EngineOptions {
   readonly onLink?: (change: number, mtu: number) => void;
   /** The sockets could not be opened when the link came up; the errno name. */
   readonly onBindFailed?: (errno: string) => void;
+  /** How far stamps have got in the runs before this one; without it they begin with the clock. */
+  readonly stamps?: StampMemory;
   /** The mesh's part; without it the engine is a stock WireGuard. */
   readonly extension?: EngineExtension;
 }
@@ -56,7 +58,7 @@ export class Engine implements UapiDevice<Peer> {
   readonly #options: EngineOptions;
   /** Who says where peers are, if they do not roam. */
   readonly #endpoints: EndpointHooks | null;
-  readonly #stamps = new TimestampSource();
+  readonly #stamps: TimestampSource;
   readonly #sessions: Sessions;
   readonly #attempts: Attempts;
   readonly #answers: Answers;
@@ -88,6 +90,7 @@ export class Engine implements UapiDevice<Peer> {
       identity: null,
       running: false,
     };
+    this.#stamps = new TimestampSource(options.stamps);
     this.#sessions = new Sessions(this.#context);
     this.#attempts = new Attempts(this.#context, this.#sessions, this.#stamps);
     this.#answers = new Answers(this.#context, this.#sessions);

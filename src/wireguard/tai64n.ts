@@ -55,18 +55,58 @@ export function isLaterStamp(candidate: Uint8Array, greatest: Uint8Array | null)
 }
 
 /**
+ * What outlives the process, so that stamps rise over a restart too, whatever became of the clock: a bound that no stamp which was sent
+ * is later than. It is a lease, renewed at half of its time by the initiations themselves: a write every LEASE_MS / 2 at most, and none
+ * while nothing begins. The first initiation after a long silence goes out while the bound is being written; only a crash in that moment,
+ * with a clock that is set back after it, costs what all of them would cost without a bound. A clock that was far in the future once has left a bound that is far ahead, and so will all stamps be from then on; that does
+ * no harm, for they say nothing but which of two is the later one.
+ */
+export interface StampMemory {
+  /** Of what ran before; null = nothing is known of it. */
+  readonly until: WallTime | null;
+  /** Stamps up to this one may be sent from now on. Called from within a call of the engine's; must not throw. */
+  keep(until: WallTime): void;
+}
+
+/** How far beyond the clock the bound is moved … */
+export const LEASE_MS = 600_000;
+/** … and beyond the stamps while they are ahead of the clock: they rise by one tick for each initiation to a peer. */
+export const LEASE_AHEAD_MS = 1_000;
+
+/**
  * The device's source of stamps. Toward one peer they rise strictly even when the wall clock steps back or stands
  * still: the peer keeps `previous`. Toward all peers they never fall, and what a removed peer was sent is left below, so
  * that one that is added again, and has no `previous`, is sent a greater one than before too.
  */
 export class TimestampSource {
+  readonly #memory: StampMemory | null;
   #highest = NO_STAMP;
+  /** What the memory has heard. */
+  #bound = NO_STAMP;
+
+  constructor(memory: StampMemory | null = null) {
+    this.#memory = memory;
+    const until = memory?.until ?? null;
+    if (until === null) return;
+    this.#bound = ticksOf(until);
+    this.#highest = (this.#bound + 1) as StampTicks;
+  }
 
   /** The stamp for an initiation now, after `previous` to the same peer (NO_STAMP: none). The caller keeps it. */
   next(wall: WallTime, previous: StampTicks): StampTicks {
     const ticks = Math.max(ticksOf(wall), this.#highest, previous + 1) as StampTicks;
     this.#highest = ticks;
+    const soon = ticksOf((wall + LEASE_MS / 2) as WallTime);
+    if (this.#memory !== null && Math.max(ticks, soon) > this.#bound) this.#extend(this.#memory, wall, ticks);
     return ticks;
+  }
+
+  #extend(memory: StampMemory, wall: WallTime, ticks: StampTicks): void {
+    // Whole seconds, rounded up: not before the stamp.
+    const stampMs = Math.ceil(ticks / TICKS_PER_SECOND) * 1000;
+    const until = Math.max(Math.floor(wall) + LEASE_MS, stampMs + LEASE_AHEAD_MS) as WallTime;
+    this.#bound = ticksOf(until);
+    memory.keep(until);
   }
 
   /** A peer is removed whose last stamp was `sent` (NO_STAMP: none): no stamp from now on is as small. */

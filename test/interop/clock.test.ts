@@ -1,9 +1,11 @@
 // A clock that is stepped and a machine that sleeps, under a real daemon with real traffic: its clocks alone are moved, and it is told
 // as the kernel tells it (lib/stepped-clock.c). What is tested where, and what cannot be here: docs/decisions/0042-clocks-under-test.md.
 
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MeshLab, type MeshMachine } from './lib/mesh.ts';
-import { buildSteppedClock, freeze, SteppedClock, thaw } from './lib/stepped-clock.ts';
+import { aheadBy, buildSteppedClock, freeze, SteppedClock, thaw } from './lib/stepped-clock.ts';
 import { CAN_RUN } from './lib/subject.ts';
 import { pass, until } from './lib/wait.ts';
 
@@ -57,10 +59,11 @@ describe.skipIf(!CAN_RUN)('clocks', () => {
   let bobsClock: SteppedClock;
   let adas: string;
   let bobs: string;
+  let library: string;
 
   beforeAll(async () => {
     mesh = await MeshLab.open('clock', ['ada', 'bob']);
-    const library = await buildSteppedClock(mesh.lab);
+    library = await buildSteppedClock(mesh.lab);
     ada = mesh.machine('ada');
     bob = mesh.machine('bob');
     adasClock = await SteppedClock.make(mesh.lab, library, 'ada');
@@ -168,5 +171,20 @@ describe.skipIf(!CAN_RUN)('clocks', () => {
         (peers[0]?.candidates ?? []).some(({ endpoint }) => endpoint.startsWith('10.9.0.33:')),
       );
     });
+  });
+
+  it('a machine that starts with its clock a year back is answered at once, by those who have heard from it', async () => {
+    await bob.reaches(adas);
+    await until('what it needs is on its disk', SOON_MS, () =>
+      ['netmap.sealed', 'stamps.json'].every((name) => existsSync(join(bob.state, name))),
+    );
+    // So that nobody tells the others to begin from their side.
+    await mesh.stopController();
+    for (const offMs of [-YEAR_MS, -YEAR_MS - HOUR_MS, 0]) {
+      bob.environment = aheadBy(library, offMs);
+      await bob.restart('SIGKILL');
+      await bob.reaches(adas, RECOVERED_MS);
+      await ada.reaches(bobs, RECOVERED_MS);
+    }
   });
 });

@@ -28,6 +28,7 @@ import { Pinger } from './pinger.ts';
 import { ProblemError, toProblem } from './problem-error.ts';
 import { linkNotUsed, notConfigured, notRotated, rotating, timedOut } from './problems.ts';
 import { RECENT_MAX } from './recent-peers.ts';
+import { StampLease } from './stamp-lease.ts';
 import type { StateDirectory } from './state-directory.ts';
 import { statusOf } from './status-view.ts';
 import type { CreatePlane } from './tunnel.ts';
@@ -60,6 +61,7 @@ export interface MeshHostOptions {
 export class MeshHost implements LocalBackend {
   readonly #options: MeshHostOptions;
   readonly #netmaps: NetmapStore;
+  readonly #stamps: StampLease;
   readonly #listeners = new Set<() => void>();
   #file: NodeFile | null;
   #node: MeshNode | null = null;
@@ -77,6 +79,7 @@ export class MeshHost implements LocalBackend {
     this.#options = options;
     this.#file = options.state.readNode();
     this.#netmaps = new NetmapStore(options.state, options.sealing, options.log);
+    this.#stamps = new StampLease(options.state, options.log);
   }
 
   /** Goes up when that was wanted last. What goes wrong then is in the status. */
@@ -262,6 +265,7 @@ export class MeshHost implements LocalBackend {
         },
         wallClock: () => Date.now() as WallTime,
         idleTimeoutMs,
+        stamps: this.#stamps,
       },
       openControl,
       watchClock,

@@ -4,6 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { nodeIdSchema } from '../../protocol/values.ts';
+import { LEASE_MS } from '../../wireguard/tai64n.ts';
 import { RECENT_MAX } from './recent-peers.ts';
 
 /** 32 bytes, base64. */
@@ -38,6 +39,16 @@ export const recentFileSchema = z.object({
   ids: z.array(nodeIdSchema).max(RECENT_MAX),
 });
 export type RecentFile = z.output<typeof recentFileSchema>;
+
+/** Later than any clock: what `Date` can hold, and a lease. */
+const STAMPS_UNTIL_MAX = 8_640_000_000_000_000 + LEASE_MS;
+
+/** DIR/stamps.json: see stamp-lease.ts. Milliseconds since 1970. */
+export const stampsFileSchema = z.object({
+  format: z.literal(1),
+  until: z.number().min(0).max(STAMPS_UNTIL_MAX),
+});
+export type StampsFile = z.output<typeof stampsFileSchema>;
 
 export function newPrivateKey(): string {
   return randomBytes(32).toString('base64');

@@ -15,13 +15,16 @@ import {
   type RecentFile,
   recentFileSchema,
   type SettingsFile,
+  type StampsFile,
   settingsFileSchema,
+  stampsFileSchema,
 } from './node-file.ts';
 import { ProblemError } from './problem-error.ts';
 
 const NODE = 'node.json';
 const SETTINGS = 'settings.json';
 const RECENT = 'recent.json';
+const STAMPS = 'stamps.json';
 const NETMAP = 'netmap.sealed';
 const LOCK: LockKind = {
   name: 'daemon',
@@ -81,6 +84,14 @@ export class StateDirectory {
     return this.#write(RECENT, Buffer.from(`${JSON.stringify(file)}\n`));
   }
 
+  readStamps(): StampsFile | null {
+    return this.#readHelp(STAMPS, stampsFileSchema);
+  }
+
+  writeStamps(file: StampsFile): Promise<void> {
+    return this.#write(STAMPS, Buffer.from(`${JSON.stringify(file)}\n`));
+  }
+
   /** Null when there is none, or none that can be read: it is a help, not a need. */
   readNetmap(): Uint8Array | null {
     try {
@@ -105,7 +116,7 @@ export class StateDirectory {
   destroy(): Promise<void> {
     return this.#then(async () => {
       for (const name of [NODE, NETMAP]) await overwrite(join(this.path, name));
-      for (const name of [NODE, NETMAP, RECENT]) rmSync(join(this.path, name), { force: true });
+      for (const name of [NODE, NETMAP, RECENT, STAMPS]) rmSync(join(this.path, name), { force: true });
       await syncDirectory(this.path);
     });
   }

@@ -16,7 +16,10 @@ export type CreatePlane = (
   onWake: () => void,
 ) => { readonly plane: DataPlane; readonly ifname: string };
 
-export type EngineParts = Pick<MeshEngineOptions, 'crypto' | 'random' | 'wallClock' | 'outputs' | 'idleTimeoutMs'>;
+export type EngineParts = Pick<
+  MeshEngineOptions,
+  'crypto' | 'random' | 'wallClock' | 'outputs' | 'idleTimeoutMs' | 'stamps'
+>;
 
 export interface TunnelOptions extends EngineParts {
   readonly createPlane: CreatePlane;
@@ -53,7 +56,7 @@ export class Tunnel {
   }
 
   private constructor(options: TunnelOptions) {
-    const { createPlane, crypto, random, wallClock, outputs, idleTimeoutMs } = options;
+    const { createPlane, crypto, random, wallClock, outputs, idleTimeoutMs, stamps } = options;
     this.#onLost = options.onLost;
     // The engine is made a line later than the plane that wakes it: the first wake-up waits for the next turn.
     const { plane, ifname } = createPlane(options.ifname, () => this.#schedule());
@@ -66,6 +69,7 @@ export class Tunnel {
       wallClock,
       outputs,
       ...(idleTimeoutMs === undefined ? {} : { idleTimeoutMs }),
+      ...(stamps === undefined ? {} : { stamps }),
       onLink: (change) => this.#handleLink(change),
       onBindFailed: (errno) => {
         this.#bindErrno = errno;
