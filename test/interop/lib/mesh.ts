@@ -17,14 +17,19 @@ const END_LIMIT_MS = 10_000;
 const CONTROLLER_ADDRESS = '10.9.0.1';
 const CONTROLLER_PORT = 7370;
 
-/** A process of ours in a namespace, with all that it printed. */
-class Program {
+/** A process of ours in a namespace, with all that it printed. `prefix`: a command that becomes ours, to change what it sees. */
+export class Program {
   readonly #child: ChildProcess;
   output = '';
   errors = '';
 
-  constructor(host: Host, command: readonly string[], env: Readonly<Record<string, string>> = {}) {
-    this.#child = host.start([process.execPath, WARREN, ...command], { env });
+  constructor(
+    host: Host,
+    command: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+    prefix: readonly string[] = [],
+  ) {
+    this.#child = host.start([...prefix, process.execPath, WARREN, ...command], { env });
     this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.output = (this.output + text).slice(-65_536);
     });
