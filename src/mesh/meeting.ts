@@ -53,7 +53,9 @@ export class Meeting {
 
   #sendToAll(mesh: MeshPeer, peer: Peer, message: Uint8Array, now: Instant): boolean {
     let sent = false;
-    for (const endpoint of this.#paths.targetsOf(mesh, peer, now)) {
+    const targets = this.#paths.targetsOf(mesh, peer, now);
+    this.#paths.initiated(mesh, peer, targets, now);
+    for (const endpoint of targets) {
       if (!this.#mayReach(mesh, now) || !this.#context.plane.sendTo(endpoint, message)) continue;
       this.#context.counters.count('initiationsElsewhere');
       sent = true;

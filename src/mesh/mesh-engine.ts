@@ -25,6 +25,7 @@ import { MeshCounters } from './mesh-counters.ts';
 import type { MeshPeer } from './mesh-peer.ts';
 import { type DeltaResult, Netmap, type NetmapChange, type SavedNetmap } from './netmap.ts';
 import { type MeshParts, makeParts } from './parts.ts';
+import { type OwnTroubles, type PathReport, pathReport } from './path-report.ts';
 import type { Paths } from './paths.ts';
 import type { PingResult, Pings } from './pings.ts';
 import type { Relays } from './relays.ts';
@@ -34,6 +35,7 @@ import { UsableEndpoints } from './usable-endpoints.ts';
 import { whyNot } from './why-not.ts';
 
 export type { MeshOutputs, Pong } from './mesh-context.ts';
+export type { CandidateReport, OwnTroubles, PathReport } from './path-report.ts';
 export type { PingResult } from './pings.ts';
 export type { MeshPeerStatus, MeshRelayStatus } from './status.ts';
 
@@ -59,6 +61,8 @@ export const IDLE_TIMEOUT_MS = 300_000;
 /** As many as both planes hold unless told otherwise. */
 export const PEERS_MAX = 65_536;
 
+const NO_TROUBLES: OwnTroubles = { lockedOut: false, clockOff: false };
+
 export class MeshEngine {
   /** For the control socket (`wg show`). Peers are added and removed by the netmap alone. */
   readonly engine: Engine;
@@ -71,12 +75,14 @@ export class MeshEngine {
   readonly #relays: Relays;
   readonly #roster: Roster;
   readonly #parts: MeshParts;
+  readonly #wallClock: () => WallTime;
   readonly #crypto: CryptoProvider;
   #publicKey: PublicKeyText | null = null;
 
   constructor(options: MeshEngineOptions) {
     const { plane, crypto, random, wallClock, outputs } = options;
     this.#crypto = crypto;
+    this.#wallClock = wallClock;
     this.engine = new Engine({
       plane,
       crypto,
@@ -316,6 +322,14 @@ export class MeshEngine {
   /** The peers; relays are none. */
   *statuses(now: Instant): IterableIterator<MeshPeerStatus> {
     for (const mesh of this.#roster.all()) if (!mesh.isRelay) yield peerStatus(this.#parts, mesh, now);
+  }
+
+  /** Why the peer is reached the way it is (`warren why`); null for an unknown id, or a relay's. */
+  pathReport(id: NodeId, now: Instant, troubles: OwnTroubles = NO_TROUBLES): PathReport | null {
+    const mesh = this.#roster.get(id);
+    if (mesh === undefined || mesh.isRelay) return null;
+    const nameOf = (node: NodeId): string | null => this.netmap.node(node)?.name ?? null;
+    return pathReport(this.#parts, mesh, { nameOf, wallClock: this.#wallClock, troubles }, now);
   }
 
   *relayStatuses(now: Instant): IterableIterator<MeshRelayStatus> {

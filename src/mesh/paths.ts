@@ -93,6 +93,11 @@ export class Paths {
 
   // — attempts and sessions —
 
+  /** An initiation of an attempt has gone out; `targets`: beside the endpoint. */
+  initiated(mesh: MeshPeer, peer: Peer, targets: readonly Endpoint[], now: Instant): void {
+    mesh.paths?.initiated(peer.endpoint === null ? targets : [...targets, peer.endpoint], now);
+  }
+
   /** An attempt has begun. */
   attempted(mesh: MeshPeer, peer: Peer, now: Instant): void {
     this.#idle.delete(mesh);
@@ -157,8 +162,8 @@ export class Paths {
   }
 
   /** Null: none of our probes. */
-  pong(mesh: MeshPeer, txid: number, receivedAt: Instant): Answer | null {
-    const answer = mesh.paths?.pong(txid, receivedAt) ?? null;
+  pong(mesh: MeshPeer, txid: number, observed: Endpoint | null, receivedAt: Instant): Answer | null {
+    const answer = mesh.paths?.pong(txid, receivedAt, observed) ?? null;
     if (answer === null) return null;
     if (answer.remote !== null && answer.remote === mesh.paths?.active) this.#options.answered(mesh, receivedAt);
     reschedule(this.#context, mesh);

@@ -176,7 +176,7 @@ export class Pings {
     const known = this.#inFlight.get(pong.txid);
     const { id } = mesh.node;
     const ping = known !== undefined && known.id === id && known.sentAt !== null ? known : null;
-    if (ping === null && this.#paths.pong(mesh, pong.txid, receivedAt) === null) {
+    if (ping === null && this.#paths.pong(mesh, pong.txid, pong.observed, receivedAt) === null) {
       counters.count('pongsUnexpected');
       return;
     }

@@ -82,6 +82,8 @@ export class PeerPaths {
   readonly #settles: boolean;
   readonly #silence = new Silence();
   readonly #inFlight = new Map<number, InFlight>();
+  /** Since when the active path is. */
+  #activeSince: Instant = LONG_AGO;
   /** There is a session that may send. */
   #live = false;
   /** The active path has answered since the session or the network began. */
@@ -101,6 +103,20 @@ export class PeerPaths {
 
   get active(): Remote | null {
     return this.set.active;
+  }
+
+  get activeSince(): Instant {
+    return this.#activeSince;
+  }
+
+  /** The largest inner packet that the active path carries; null while it is not known. */
+  get mtu(): number | null {
+    return null;
+  }
+
+  /** Small probes were answered there and large ones were not. */
+  isBlackHole(_remote: Remote): boolean {
+    return false;
   }
 
   get live(): boolean {
@@ -153,6 +169,19 @@ export class PeerPaths {
       this.#dropIfUseless(remote);
     }
     this.#probeDue(now);
+  }
+
+  /** An initiation has gone to these: without a session that is what says whether they lead anywhere. */
+  initiated(endpoints: readonly Endpoint[], now: Instant): void {
+    if (this.#live) return;
+    for (const remote of this.set.all()) {
+      if (!endpoints.includes(remote.endpoint)) continue;
+      const roundMs = FIRST_PROBES_MS[FIRST_PROBES_MS.length - 1] as number;
+      const inVain = remote.unanswered >= LOST_AFTER_PROBES && remote.silentForMs(now) >= roundMs;
+      if (remote.state === 'probing' && inVain) this.#failed(remote, now);
+      else if (remote.state === 'works') remote.doubt(now);
+      remote.asked(now);
+    }
   }
 
   /** There is a reason to try these again: the peer is looking for us from there (a punch). */
@@ -249,12 +278,14 @@ export class PeerPaths {
   }
 
   /** Null when none of our pings to this peer has that txid. */
-  pong(txid: number, now: Instant): Answer | null {
+  pong(txid: number, now: Instant, observed: Endpoint | null = null): Answer | null {
     const ping = this.#inFlight.get(txid);
     if (ping === undefined) return null;
     this.#inFlight.delete(txid);
     const rttMs = Math.max(0, elapsedMs(ping.at, now));
-    return { remote: this.answered(ping.endpoint, rttMs, now), rttMs };
+    const remote = this.answered(ping.endpoint, rttMs, now);
+    if (remote !== null && !remote.isRelayed) remote.local = observed ?? remote.local;
+    return { remote, rttMs };
   }
 
   /** A ping to `endpoint` was answered, ours or a person's. Null when that is no remote of the peer any more. */
@@ -392,6 +423,7 @@ export class PeerPaths {
   #use(remote: Remote, now: Instant): void {
     if (remote === this.set.active) return;
     this.set.active = remote;
+    this.#activeSince = now;
     this.#proven = false;
     this.#silence.movedOn();
     this.#outputs.use(remote.endpoint, now);

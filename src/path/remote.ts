@@ -50,6 +50,8 @@ export class Remote {
   since: Instant;
   readonly history: RemoteChange[] = [];
 
+  /** Where the peer sees us come from on it. */
+  local: Endpoint | null = null;
   /** Smoothed; null before the first answer. */
   rttMs: number | null = null;
   lastRttMs: number | null = null;

@@ -2,7 +2,7 @@
 // docs/why.md). Judges what was seen and nothing else: where two causes would look alike, it names the one that the person can
 // do most about. Pure; who gathers the facts is src/mesh.
 
-import { elapsedMs, type Instant } from '../base/instant.ts';
+import { elapsedMs, type Instant, NEVER } from '../base/instant.ts';
 import { endpointParts, type Family, familyOf, type IpAddress } from '../base/ip.ts';
 import type { PathCause } from '../protocol/causes.ts';
 import type { Mapping } from '../protocol/reach.ts';
@@ -92,11 +92,17 @@ function causeOf(remote: Remote, facts: WhyFacts, now: Instant): PathCause {
   if (self.lockedOut) return 'keyExpired';
   if (peer.session !== 'established' && self.clockOff) return 'clock';
   if (peer.session !== 'established' && !peer.online) return 'peerOffline';
-  if (elapsedMs(remote.heardAt, now) < HEARD_OF_LATE_MS && remote.heardAt > remote.answeredAt) return 'oneWay';
+  if (isOneWay(remote, now)) return 'oneWay';
   if (remote.state === 'probing') return remote.cause === 'silent' ? 'silent' : 'untested';
   if (self.udp === 'blocked' || peer.udp === 'blocked') return 'udpBlocked';
   if (remote.state === 'lost') return 'silent';
   return unreached(remote, facts);
+}
+
+/** Packets of the peer came from there after ours had begun to be lost, not only before. */
+function isOneWay({ heardAt, answeredAt, unansweredSince }: Remote, now: Instant): boolean {
+  if (elapsedMs(heardAt, now) >= HEARD_OF_LATE_MS || heardAt <= answeredAt) return false;
+  return unansweredSince === NEVER || heardAt > unansweredSince;
 }
 
 /** Probed in vain, and it never answered. */
