@@ -1,5 +1,5 @@
-// Inner length, IP and TCP headers, the congestion mark and ICMP answers out of arbitrary bytes: nothing is read outside
-// the packet, and what they say about it fits it.
+// Inner length, IP and TCP headers, the congestion mark, the clamped MSS and ICMP answers out of arbitrary bytes: nothing is read or
+// written outside the packet, and what they say about it fits it.
 
 #include <algorithm>
 
@@ -8,6 +8,7 @@
 #include "packet/checksum.h"
 #include "packet/headers.h"
 #include "packet/icmp.h"
+#include "packet/path_mtu.h"
 
 using namespace warren;
 
@@ -28,6 +29,25 @@ void check_answer(const std::vector<uint8_t>& packet, IcmpError error, uint32_t 
            size_t{0});
 }
 
+/** The sum over TCP, its pseudo header and its length stays, and no more than an MSS and the checksum change. */
+void check_clamp(const std::vector<uint8_t>& packet, const IpView& view, uint32_t path_mtu) {
+  std::vector<uint8_t> clamped = packet;
+  clamp_mss(clamped.data(), view.total_length, path_mtu);
+  size_t changed = 0;
+  for (size_t i = 0; i < packet.size(); ++i) changed += packet[i] != clamped[i] ? 1 : 0;
+  CHECK(changed <= 4);
+  if (changed == 0) return;
+  CHECK(!view.fragment && view.protocol == kProtocolTcp);
+  const size_t tcp = view.header_length;
+  const auto sum = [&](const std::vector<uint8_t>& bytes) {
+    return checksum_fold(checksum_add(0, bytes.data() + tcp, view.total_length - tcp));
+  };
+  const uint16_t before = sum(packet);
+  const uint16_t after = sum(clamped);
+  // Both are zero to ones' complement.
+  CHECK(before == after || (before % 0xffff == 0 && after % 0xffff == 0));
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -46,6 +66,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const uint32_t payload = length - view.header_length;
   const uint32_t tcp = tcp_header_length(packet.data() + view.header_length, payload);
   CHECK(tcp == 0 || (tcp >= 20 && tcp <= payload));
+  check_clamp(packet, view, 1 + how * 8u);
   const uint64_t pseudo = checksum_pseudo(packet.data(), view.protocol, payload);
   CHECK_EQ(checksum_fold(checksum_add(pseudo, packet.data(), length)),
            checksum_fold(checksum_add_portable(pseudo, packet.data(), length)));

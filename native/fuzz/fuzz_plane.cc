@@ -1,7 +1,8 @@
 // The whole pipeline, both ways, over a plane whose peers talk to themselves (test/core_support.h): super-packets and
 // rubbish from the TUN, rubbish and mutated messages from the network, true messages with arbitrary plaintext, handshake
-// messages with a right mac1, and the commands of JavaScript in between. Nothing crashes; what is written to the TUN is an
-// IP packet from an address of a peer (or an ICMP error to the host); what leaves is a message; nothing is left at the end.
+// messages with a right mac1, relayed datagrams from relays, users and nobody, and the commands of JavaScript in between. Nothing
+// crashes; what is written to the TUN is an IP packet from an address of a peer (or an ICMP error to the host); what leaves is a message,
+// or one in a relayed datagram that a relay or a user of another slot gets; nothing is left at the end.
 
 #include <algorithm>
 
@@ -16,6 +17,9 @@ using namespace warren::test;
 namespace {
 
 constexpr uint32_t kPeers = 3;
+/** 192.0.2.201 and .202 */
+constexpr uint32_t kRelays = 2;
+SocketAddress relay_address(uint32_t number) { return OnePlane::endpoint_of(199 + number); }
 constexpr size_t kStepsMax = 60;
 
 /** One cipher for all inputs: making it costs more than most of them. */
@@ -64,6 +68,7 @@ class Run {
     for (uint32_t slot = 0; slot < 2 * kPeers; ++slot) {
       if (plane_.peer_exists(slot)) plane_.remove_peer(slot, now_);
     }
+    CHECK_EQ(plane_.relay_users(), size_t{0});
     const PlaneUsage usage = plane_.usage();
     CHECK_EQ(usage.keypairs + usage.indexes + usage.prefixes + usage.staging_blocks, size_t{0});
   }
@@ -84,8 +89,47 @@ class Run {
       case 9: return handshake(peer);
       case 10: return poll();
       case 11: now_ += input_.word(); return;
+      case 12: return relayed_arrives(peer);
+      case 13: return path_command(peer);
       default: return command(what, peer);
     }
+  }
+
+  void path_command(uint32_t peer) {
+    const uint8_t how = input_.byte();
+    const uint32_t relay = 1 + (how >> 4) % kRelays;
+    if ((how & 7) == 0) return plane_.set_relay(relay, (how & 8) != 0 ? SocketAddress{} : relay_address(relay));
+    if (!plane_.peer_exists(peer)) return;
+    const Bytes header = relayed(how >> 4, {});
+    const RelayLimits limits{(how & 8) != 0 ? 100 : kNever, 300};
+    switch (how & 7) {
+      case 1: return plane_.set_endpoint(peer, relayed_at(relay, how >> 6));
+      case 2: return plane_.set_relay_slot(peer, header.data() + kRelaySlotAt, limits, now_);
+      case 3: return plane_.set_relay_slot(peer, nullptr, limits, now_);
+      case 4: return plane_.set_path_mtu(peer, (how & 8) != 0 ? 0 : input_.word());
+      default: break;
+    }
+    const SocketAddress to = (how & 8) != 0 ? relayed_at(relay, how >> 6) : OnePlane::endpoint_of(how >> 4);
+    (void)plane_.send_frame_to(peer, Bytes(1 + input_.byte(), 0), to, (how & 1) != 0, now_);
+  }
+
+  /** Three of a run: headers to slots as the input says, with true messages or rubbish inside. */
+  void relayed_arrives(uint32_t peer) {
+    const uint8_t how = input_.byte();
+    Bytes run;
+    size_t length = 0;
+    for (int i = 0; i < 3; ++i) {
+      const uint8_t slot = input_.byte();
+      const Bytes inner = (slot & 0x80) != 0 ? input_.bytes(input_.byte()) : sealed(peer, packet_of(peer, 40));
+      const Bytes datagram = (how & 0x40) != 0 && i == 1 ? inner : relayed(slot & 15, inner);
+      if (length == 0) length = datagram.size();
+      run.insert(run.end(), datagram.begin(), datagram.end());
+    }
+    const SocketAddress source = (how & 1) != 0 ? relay_address(1 + (how >> 1) % kRelays) : OnePlane::endpoint_of(how >> 1 & 7);
+    std::vector<SentRun> runs;
+    const bool cut_evenly = (how & 0x80) == 0 && length != 0;
+    runs.push_back({std::move(run), cut_evenly ? static_cast<uint32_t>(length) : input_.byte(), source, {}, 0});
+    if (!runs[0].bytes.empty()) deliver(runs);
   }
 
   void command(uint8_t what, uint32_t peer) {
@@ -224,8 +268,8 @@ class Run {
 
   void check_outputs() {
     for (const SentRun& run : sink_.sent) {
-      for (const Bytes& message : cut(run.bytes, run.segment_size == 0 ? run.bytes.size() : run.segment_size)) {
-        CHECK(classify(message.data(), message.size()) == MessageKind::data);
+      for (const Bytes& datagram : cut(run.bytes, run.segment_size == 0 ? run.bytes.size() : run.segment_size)) {
+        check_datagram(datagram);
       }
     }
     if (!coalesce_) {
@@ -233,6 +277,16 @@ class Run {
     }
     sink_.written.clear();
     if (sink_.sent.size() > 200) sink_.sent.clear();
+  }
+  static void check_datagram(const Bytes& datagram) {
+    const auto length = static_cast<uint32_t>(datagram.size());
+    const bool by_relay = has_relay_type(datagram.data(), length);
+    CHECK(!by_relay || length > kRelayHeader);
+    const uint32_t header = by_relay ? kRelayHeader : 0;
+    const MessageKind kind = classify(datagram.data() + header, length - header);
+    // What a relay forwards may be a handshake of others; its own come from commands that are not given here.
+    CHECK(kind == MessageKind::data ||
+          (by_relay && (kind == MessageKind::initiation || kind == MessageKind::response || kind == MessageKind::cookie)));
   }
   static void check_written(const Bytes& packet) {
     CHECK_EQ(inner_length(packet.data(), packet.size()), packet.size());

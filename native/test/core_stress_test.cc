@@ -16,6 +16,10 @@ using namespace warren::test;
 namespace {
 
 constexpr uint32_t kPeers = 6;
+/** In a message that a relay forwards: nobody's index, and no counter that anybody keeps. */
+constexpr uint32_t kForeign = 0xffff'ffff;
+
+SocketAddress relay_address(uint32_t number) { return OnePlane::endpoint_of(100 + number); }
 
 /** Every counter that left under every index, over all threads. */
 class CounterBook {
@@ -56,8 +60,10 @@ class StressSink final : public Sink {
       (full ? report.datagrams_full : report.datagrams_sent) += datagrams;
       if (full) continue;
       for (Bytes& message : cut(bytes, step)) {
-        if (load_le32(message.data()) != 4) continue;
-        book_.note(index_of(message), counter_of(message));
+        const bool by_relay = has_relay_type(message.data(), static_cast<uint32_t>(message.size()));
+        const Bytes inner(message.begin() + (by_relay ? kRelayHeader : 0), message.end());
+        if (load_le32(inner.data()) != 4 || index_of(inner) == kForeign) continue;
+        book_.note(index_of(inner), counter_of(inner));
         if (kept.size() < 64) kept.push_back(std::move(message));
       }
     }
@@ -88,6 +94,16 @@ std::unique_ptr<Context> stress_context(StressSink& sink) {
   return std::make_unique<Context>(sink, make_aead(), nullptr);
 }
 
+uint32_t index_of_inner(const Bytes& datagram) { return load_le32(datagram.data() + kRelayHeader + 4); }
+
+/** Something for this plane to forward, to one of its users perhaps. */
+Bytes foreign(Random& random) {
+  Bytes inner(32 + random.below(100), 3);
+  store_le32(inner.data(), 4);
+  store_le32(inner.data() + 4, kForeign);
+  return relayed(static_cast<uint8_t>(random.below(kPeers)), inner);
+}
+
 void work(Plane& plane, Context& context, StressSink& sink, Random random, const std::atomic<bool>& stop) {
   while (!stop.load(std::memory_order_relaxed)) {
     plane.begin_batch(context, 1000);
@@ -99,13 +115,15 @@ void work(Plane& plane, Context& context, StressSink& sink, Random random, const
 
     std::vector<Bytes> messages;
     messages.swap(sink.kept);
+    for (uint32_t i = random.below(20); i > 0; --i) messages.push_back(foreign(random));
     std::vector<ReceivedRun> runs;
     for (Bytes& message : messages) {
       if (random.one_in(40)) message[20] ^= 1;
       ReceivedRun run;
       run.data = message.data();
       run.length = run.segment_size = static_cast<uint32_t>(message.size());
-      run.source = OnePlane::endpoint_of(random.below(8));
+      const bool from_relay = load_le32(message.data()) == kRelayMessageType && index_of_inner(message) != kForeign;
+      run.source = from_relay ? relay_address(1 + random.below(2)) : OnePlane::endpoint_of(random.below(8));
       run.local.family = AF_INET;
       run.local.address[0] = static_cast<uint8_t>(random.below(4));
       runs.push_back(run);
@@ -125,13 +143,13 @@ class Commander {
 
   void one() {
     const uint32_t slot = random_.below(kPeers);
-    switch (random_.below(18)) {
+    switch (random_.below(24)) {
       case 0: return replace(slot);
       case 1:
       case 2: return install(slot, true);
       case 3:
       case 4: return install(slot, false);
-      case 5: return plane_.set_endpoint(slot, random_.one_in(4) ? SocketAddress{} : OnePlane::endpoint_of(random_.below(8)));
+      case 5: return plane_.set_endpoint(slot, somewhere());
       case 6: return plane_.clear_source(slot);
       case 7: return plane_.rearm(slot, static_cast<uint8_t>(random_.below(32)), 1000);
       case 8: return (void)plane_.flush_staged(slot, 1000);
@@ -143,6 +161,12 @@ class Commander {
       case 14: return move_prefix(slot);
       case 15: return expect(slot);
       case 16: return (void)plane_.endpoint(slot);
+      case 17: return plane_.set_relay(1 + random_.below(2), random_.one_in(6) ? SocketAddress{} : relay_address(1 + random_.below(2)));
+      case 18:
+      case 19: return user(slot);
+      case 20: return plane_.set_path_mtu(slot, random_.one_in(2) ? 0 : 576 + random_.below(200));
+      case 21: return (void)plane_.send_frame_to(slot, Bytes(1 + random_.below(90), 0), somewhere(), random_.one_in(2), 1000);
+      case 22: return (void)plane_.relay_users();
       default: return poll();
     }
   }
@@ -162,6 +186,16 @@ class Commander {
   void own_prefix(uint32_t slot) {
     const uint8_t prefix[4] = {10, static_cast<uint8_t>(slot), 0, 0};
     CHECK(plane_.insert_allowed_ip(slot, Family::ipv4, prefix, 16));
+  }
+  SocketAddress somewhere() {
+    if (random_.one_in(6)) return SocketAddress{};
+    if (random_.one_in(3)) return relayed_at(1 + random_.below(2), static_cast<uint8_t>(random_.below(4)));
+    return OnePlane::endpoint_of(random_.below(8));
+  }
+  void user(uint32_t slot) {
+    const Bytes header = relayed(static_cast<uint8_t>(random_.below(kPeers)), {});
+    const RelayLimits limits{random_.one_in(2) ? kNever : 1000, 10'000};
+    plane_.set_relay_slot(slot, random_.one_in(5) ? nullptr : header.data() + kRelaySlotAt, limits, 1000);
   }
   void replace(uint32_t slot) {
     plane_.remove_peer(slot, 1000);
@@ -225,13 +259,13 @@ TEST("two workers and every command at once break no invariant") {
     workers.emplace_back([&, i, random = Random(20 + i)] { work(plane, *contexts[i], *sinks[i], random, stop); });
   }
   // Until enough has happened on every side, however the threads are scheduled.
-  const auto delivered = [&] {
+  const auto sum = [&](Total which) {
     uint64_t packets = 0;
-    for (const auto& context : contexts) packets += context->counters.get(Total::tunPacketsOut);
+    for (const auto& context : contexts) packets += context->counters.get(which);
     return packets;
   };
   uint32_t given = 0;
-  while (given < 20'000 || delivered() < 5'000) {
+  while (given < 20'000 || sum(Total::tunPacketsOut) < 5'000 || sum(Total::relayPackets) < 500) {
     commander.one();
     ++given;
   }
@@ -243,6 +277,7 @@ TEST("two workers and every command at once break no invariant") {
   CHECK_EQ(usage.indexes, size_t{0});
   CHECK_EQ(usage.prefixes, size_t{0});
   CHECK_EQ(usage.staging_blocks, size_t{0});
+  CHECK_EQ(plane.relay_users(), size_t{0});
   CHECK(book.size() > 5'000);
   CHECK(waker.count.load() > 0);
 }
