@@ -68,7 +68,6 @@ export class RelayHost {
   readonly #timers: NodeJS.Timeout[] = [];
   #file: RelayFile;
   #control: MeshControl | null = null;
-  #bindErrno: string | null = null;
   #wakeScheduled: NodeJS.Immediate | null = null;
   #saveNetmap: NodeJS.Timeout | null = null;
   #candidates = '';
@@ -118,9 +117,6 @@ export class RelayHost {
       wallClock: () => Date.now() as WallTime,
       slotSecret,
       limits: settings.limits,
-      onBindFailed: (errno) => {
-        this.#bindErrno = errno;
-      },
     });
     slotSecret.fill(0);
   }
@@ -148,8 +144,8 @@ export class RelayHost {
     const privateKey = keyBytes(this.#file.privateKey);
     this.engine.setIdentity(privateKey, now);
     privateKey.fill(0);
-    this.engine.linkUp(this.#settings.port, now);
-    if (this.#bindErrno !== null) throw cannotBind(this.#settings.port, this.#bindErrno);
+    const errno = this.engine.linkUp(this.#settings.port, now);
+    if (errno !== null) throw cannotBind(this.#settings.port, errno);
     const saved = this.#file.joined ? this.#state.readNetmap(this.#file) : null;
     if (saved !== null) this.engine.restore(saved, now);
     const usage = this.#state.readUsage();

@@ -71,7 +71,6 @@ export interface RelayEngineOptions {
   readonly limits?: RelayEngineLimits;
   /** What the plane holds; default PEERS_MAX. */
   readonly peersMax?: number;
-  readonly onBindFailed?: (errno: string) => void;
 }
 
 export interface RelayMemberStatus {
@@ -106,6 +105,7 @@ export class RelayEngine {
   readonly #slots: Slots<Member>;
   #sweepAt: Instant = NEVER;
   #draining = false;
+  #bindErrno: string | null = null;
 
   constructor(options: RelayEngineOptions) {
     const { plane, crypto, random, wallClock } = options;
@@ -119,7 +119,9 @@ export class RelayEngine {
       crypto,
       random,
       wallClock,
-      ...(options.onBindFailed === undefined ? {} : { onBindFailed: options.onBindFailed }),
+      onBindFailed: (errno) => {
+        this.#bindErrno = errno;
+      },
       extension: this.#extension(),
     });
     this.#members = new Members(
@@ -153,10 +155,12 @@ export class RelayEngine {
     this.engine.setPrivateKey(privateKey, now);
   }
 
-  /** Opens the sockets; a failure goes to `onBindFailed`. */
-  linkUp(port: number, now: Instant): void {
-    this.engine.setListenPort(port, now);
+  /** Opens the sockets; 0 = any port. The errno name, or null when it worked. */
+  linkUp(port: number, now: Instant): string | null {
+    const errno = this.engine.setListenPort(port, now);
+    if (errno !== null) return errno;
     this.engine.linkUp(now);
+    return this.engine.running ? null : (this.#bindErrno ?? 'EINVAL');
   }
 
   handleWake(now: Instant): boolean {
