@@ -1,4 +1,5 @@
-// One gateway at work: its machine, its sockets, its requests and the one timer that tells the machine the time.
+// One gateway at work: its machine, its sockets, its requests and the one timer that tells the machine the time. Leaves out which
+// gateways there are: host-port-mapper.ts.
 
 import type { Instant } from '../../base/instant.ts';
 import type { RandomSource } from '../../base/prng.ts';

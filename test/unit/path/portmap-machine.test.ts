@@ -2,6 +2,7 @@
 // when the gateway begins anew, refuses, goes silent, or is somebody else's.
 
 import { describe, expect, test } from 'vitest';
+import { ascii } from '../../../src/base/bytes.ts';
 import type { IpAddress } from '../../../src/base/ip.ts';
 import { ANSWER_WAITS_MS } from '../../../src/path/portmap/exchange.ts';
 import {
@@ -15,7 +16,7 @@ import {
   RETRY_MS,
 } from '../../../src/path/portmap/gateway-mapping.ts';
 import { LIFETIME_MAX_S, LIFETIME_S } from '../../../src/path/portmap/lease.ts';
-import { SEARCH_WAITS_MS } from '../../../src/path/portmap/upnp-client.ts';
+import { HTTP_TIMEOUT_MS, PLACES_MAX, SEARCH_WAITS_MS } from '../../../src/path/portmap/upnp-client.ts';
 import { LOCAL, PORT, Rig } from './portmap-rig.ts';
 
 const HOUR_MS = 3_600_000;
@@ -379,12 +380,72 @@ describe.each(['pcp', 'natpmp'] as const)('an announcement (%s)', (protocol) => 
   });
 });
 
+test('an announcement of a gateway that was never heard is news once', () => {
+  const rig = mapped('upnp');
+  rig.run(HOUR_MS / 4);
+  for (let i = 0; i < 20; i++) {
+    rig.gateway.pcp = 'on';
+    rig.announce();
+    rig.gateway.pcp = 'silent';
+    rig.run(ANNOUNCED_DELAY_MAX_MS + 100);
+  }
+  expect(rig.take()).toEqual(['GetExternalIPAddress', 'AddPortMapping']);
+});
+
 test('an announcement of another outer address is reason enough', () => {
   const rig = mapped('natpmp');
   rig.gateway.external = '203.0.113.77' as IpAddress;
   rig.announce();
   rig.run(ANNOUNCED_DELAY_MAX_MS + 10);
   expect(rig.endpoints).toEqual(['natpmp 203.0.113.77:51820']);
+});
+
+/** What the gateway answers is changed on its way; null: it is lost. */
+function between(rig: Rig, change: (answer: Uint8Array, request: Uint8Array) => Uint8Array | null): void {
+  const before = rig.gateway.server.bind(rig.gateway);
+  rig.gateway.server = (bytes, now) => {
+    const answer = before(bytes, now);
+    return answer instanceof Uint8Array ? change(answer, bytes) : answer;
+  };
+}
+
+test('a lesser protocol waits while a better one maps, however long that takes', () => {
+  const rig = speaking('natpmp', 'upnp');
+  let lost = 0;
+  between(rig, (answer) => (answer[1] === 129 && lost++ < 3 ? null : answer));
+  rig.refresh();
+  rig.until(() => rig.isMapped, 5_000);
+  expect(lost).toBe(4);
+  rig.run(GIVEN_UP_MS);
+  expect(rig.endpoints).toEqual([`natpmp ${OUTSIDE}`]);
+  expect(rig.sent.map(({ what }) => what)).not.toContain('AddPortMapping');
+});
+
+describe('a deletion by PCP', () => {
+  test('is not confirmed by the answer to what was asked before', () => {
+    const rig = speaking('pcp');
+    rig.refresh();
+    rig.gateway.lose = 1;
+    rig.machine.end(rig.now);
+    rig.run(10);
+    expect(rig.machine.isEnded).toBe(false);
+    expect(rig.gateway.mappings.size).toBe(1);
+    rig.run(300);
+    expect(rig.machine.isEnded).toBe(true);
+    expect(rig.gateway.mappings.size).toBe(0);
+  });
+
+  test('suggests neither address nor port (RFC 6887 §15)', () => {
+    const rig = mapped('pcp');
+    let deletion = new Uint8Array(0);
+    between(rig, (answer, request) => {
+      deletion = Uint8Array.from(request);
+      return answer;
+    });
+    rig.machine.end(rig.now);
+    rig.run(100);
+    expect([...deletion.subarray(42)]).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 0, 0]);
+  });
 });
 
 describe('a lifetime', () => {
@@ -412,12 +473,7 @@ describe('a lifetime', () => {
     const rig = speaking('pcp');
     rig.refresh();
     // The answer is longer than what was asked.
-    const before = rig.gateway.server.bind(rig.gateway);
-    rig.gateway.server = (bytes, now) => {
-      const answer = before(bytes, now);
-      if (answer instanceof Uint8Array) answer.fill(255, 4, 8);
-      return answer;
-    };
+    between(rig, (answer) => answer.fill(255, 4, 8));
     rig.run(2_500);
     rig.refresh();
     rig.run(10);
@@ -515,6 +571,38 @@ describe('a UPnP gateway', () => {
     });
   });
 
+  const found = (port: number, path: string): Uint8Array =>
+    ascii(
+      `HTTP/1.1 200 OK\r\nST: urn:schemas-upnp-org:device:InternetGatewayDevice:1\r\nLOCATION: http://192.168.1.1:${port}${path}\r\n\r\n`,
+    );
+
+  test('that names many descriptions is asked for few, and for each once', () => {
+    const rig = new Rig();
+    rig.gateway.closed = true;
+    rig.refresh();
+    for (let i = 0; i < 100; i++) rig.machine.handleSearchAnswer(found(1_000 + (i % 50), '/d'), rig.now);
+    rig.run(SEARCHED_MS + 1_000);
+    expect(rig.take().filter((what) => what === 'get')).toHaveLength(PLACES_MAX);
+    const again = new Rig();
+    again.gateway.closed = true;
+    again.refresh();
+    for (let i = 0; i < 100; i++) again.machine.handleSearchAnswer(found(1_000, '/d'), again.now);
+    again.run(SEARCHED_MS + 1_000);
+    expect(again.take().filter((what) => what === 'get')).toHaveLength(1);
+  });
+
+  test('whose answer comes when it was given up, and another was asked, has come too late', () => {
+    const rig = speaking('upnp');
+    rig.gateway.closed = true;
+    rig.httpMs = HTTP_TIMEOUT_MS * 1.5;
+    rig.refresh();
+    // The description is given up; another place is asked, and now the first answers.
+    rig.machine.handleSearchAnswer(found(5_000, '/desc.xml'), rig.now);
+    rig.machine.handleSearchAnswer(found(5_000, '/other.xml'), rig.now);
+    rig.run(HTTP_TIMEOUT_MS * 1.6);
+    expect(rig.take().filter((what) => what !== 'search' && !what.includes('p'))).toEqual(['get', 'get']);
+  });
+
   test('that was started again, with its service elsewhere, is found again at the next renewal', () => {
     const rig = mapped('upnp');
     rig.gateway.reboot(rig.now);
@@ -545,16 +633,18 @@ describe('IPv6', () => {
 
 describe('an answer that is somebody else’s', () => {
   test('has another nonce or port, and counts as nothing', () => {
-    for (const at of [24, 41]) {
-      const rig = speaking('pcp');
-      const before = rig.gateway.server.bind(rig.gateway);
-      rig.gateway.server = (bytes, now) => {
-        const answer = before(bytes, now);
-        if (answer instanceof Uint8Array && answer.length > 41) answer[at] = (answer[at] as number) ^ 1;
+    for (const [protocol, at] of [
+      ['pcp', 24],
+      ['pcp', 41],
+      ['natpmp', 9],
+    ] as const) {
+      const rig = speaking(protocol);
+      between(rig, (answer) => {
+        if (answer.length > 12) answer[at] = (answer[at] as number) ^ 1;
         return answer;
-      };
+      });
       rig.refresh();
-      rig.run(400);
+      rig.run(900);
       expect(rig.isMapped).toBe(false);
       expect(rig.machine.ignored).toBeGreaterThan(0);
     }
