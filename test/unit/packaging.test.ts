@@ -7,14 +7,20 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { main } from '../../src/cli/main.ts';
-import { DATA_DIR_DEFAULT, SOCKET_PATH_DEFAULT, STATE_DIR_DEFAULT } from '../../src/protocol/paths.ts';
+import {
+  DATA_DIR_DEFAULT,
+  RELAY_STATE_DIR_DEFAULT,
+  SOCKET_PATH_DEFAULT,
+  STATE_DIR_DEFAULT,
+} from '../../src/protocol/paths.ts';
 import { UNIT_DIRECTORY, Unit, unitFiles } from '../lib/units.ts';
 
 const PACKAGING = dirname(UNIT_DIRECTORY);
 const DAEMON = new Unit('warren-daemon.service');
 const CONTROLLER = new Unit('warren-controller.service');
+const RELAY = new Unit('warren-relay.service');
 const WG = new Unit('warren-wg@.service');
-const UNITS = [DAEMON, CONTROLLER, WG];
+const UNITS = [DAEMON, CONTROLLER, RELAY, WG];
 
 /** The command lines that start us: of the unit, and those that its comments tell people to write. */
 function commandLines(unit: Unit): string[][] {
@@ -37,7 +43,7 @@ async function unknownWords(args: readonly string[]): Promise<string[]> {
 }
 
 describe('the units', () => {
-  it('are the three that there are', () => {
+  it('are those that there are', () => {
     expect(unitFiles().sort()).toEqual(UNITS.map((unit) => unit.file).sort());
   });
 
@@ -61,15 +67,18 @@ describe('the units', () => {
     expect(`/run/${DAEMON.one('RuntimeDirectory')}/${basename(SOCKET_PATH_DEFAULT)}`).toBe(SOCKET_PATH_DEFAULT);
     expect(`/var/lib/${CONTROLLER.one('StateDirectory')}`).toBe(DATA_DIR_DEFAULT);
     expect(WG.one('RuntimeDirectory')).toBe('wireguard');
-    for (const unit of [DAEMON, CONTROLLER]) expect(unit.one('StateDirectoryMode')).toBe('0700');
+    expect(`/var/lib/${RELAY.one('StateDirectory')}`).toBe(RELAY_STATE_DIR_DEFAULT);
+    for (const unit of [DAEMON, CONTROLLER, RELAY]) expect(unit.one('StateDirectoryMode')).toBe('0700');
   });
 
   it('name users and groups that sysusers.d makes, and directories that tmpfiles.d makes', () => {
     const sysusers = readFileSync(join(PACKAGING, 'sysusers.d', 'warren.conf'), 'utf8');
     expect(sysusers).toMatch(new RegExp(`^g ${DAEMON.one('SupplementaryGroups')} `, 'm'));
     expect(sysusers).toMatch(new RegExp(`^u ${CONTROLLER.one('User')} .* ${DATA_DIR_DEFAULT}$`, 'm'));
+    expect(sysusers).toMatch(new RegExp(`^u ${RELAY.one('User')} .* ${RELAY_STATE_DIR_DEFAULT}$`, 'm'));
     const tmpfiles = readFileSync(join(PACKAGING, 'tmpfiles.d', 'warren.conf'), 'utf8');
     expect(tmpfiles).toMatch(new RegExp(`^d ${dirname(DATA_DIR_DEFAULT)} `, 'm'));
+    expect(tmpfiles).toMatch(new RegExp(`^d ${RELAY_STATE_DIR_DEFAULT} 0700 ${RELAY.one('User')} `, 'm'));
   });
 
   it.each(UNITS)('wait for what the process tells, and do not try wrong arguments again: $file', (unit) => {
@@ -106,6 +115,7 @@ describe.runIf(hasAnalyze)('systemd', () => {
   it.each([
     [DAEMON, 3.0],
     [CONTROLLER, 2.0],
+    [RELAY, 2.0],
     [WG, 3.0],
   ])('counts $file as little exposed', (unit, most) => {
     const { output } = analyze(['security', '--offline=true', '--no-pager'], unit);
