@@ -46,6 +46,7 @@ const STEPS_OF = {
   demo: ['packages', 'privilege', 'dependencies', 'sqlite', 'typescript', 'addon'],
   bench: ['packages', 'privilege', 'dependencies', 'sqlite', 'typescript', 'addon', 'wireguard-go'],
   test: ['packages', 'privilege', 'dependencies', 'sqlite', 'wireguard-go'],
+  'nat-lab': ['packages', 'privilege', 'dependencies', 'sqlite', 'typescript', 'addon'],
 };
 
 const NODE_MINIMUM = [20, 19];

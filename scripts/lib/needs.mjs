@@ -19,6 +19,7 @@ const NEEDS = {
   wg: { package: 'wireguard-tools', binaries: ['wg'], use: 'the stock wg and wg-quick' },
   wireguardGo: { package: 'wireguard-go', binaries: ['wireguard-go'], use: 'another WireGuard to talk to' },
   nft: { package: 'nftables', binaries: ['nft'], use: 'NAT and packet loss between namespaces' },
+  conntrack: { package: 'conntrack', binaries: ['conntrack'], use: 'make NATs forget' },
   tcpdump: { package: 'tcpdump', binaries: ['tcpdump'], use: 'see what is on the wire' },
   ethtool: { package: 'ethtool', binaries: ['ethtool'], use: 'switch offloads off and on' },
   ps: { package: 'procps', binaries: ['ps'], use: 'look at memory and processor time' },
@@ -64,6 +65,7 @@ const TEST = [
   ...DEMO,
   'wireguardGo',
   'nft',
+  'conntrack',
   'tcpdump',
   'ethtool',
   'ps',
@@ -76,6 +78,7 @@ const TEST = [
   'clangRuntime',
 ];
 const BENCH = [...DEMO, 'wireguardGo', 'ps', 'setpriv'];
+const NAT_LAB = [...BUILD, 'iproute', 'ping', 'nft', 'conntrack', 'ethtool', 'setpriv'];
 
 /** Of packages that would open ports on the machine only because its tests were set up. */
 export function unwantedServices(packages) {
@@ -85,7 +88,7 @@ export function unwantedServices(packages) {
 }
 
 /** Profile → names of needs. */
-export const PROFILES = { build: BUILD, demo: DEMO, test: TEST, bench: BENCH };
+export const PROFILES = { build: BUILD, demo: DEMO, test: TEST, bench: BENCH, 'nat-lab': NAT_LAB };
 
 const SYSTEM_DIRECTORIES = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 

@@ -78,7 +78,7 @@ describe('what is missing', () => {
 
   test('nothing on a machine that has all of it', () => {
     const names =
-      'g++ cmake make ip iperf3 ping wg wireguard-go nft tcpdump ethtool ps setpriv python3 initdb clang++ turnutils_natdiscovery miniupnpd'.split(
+      'g++ cmake make ip iperf3 ping wg wireguard-go nft conntrack tcpdump ethtool ps setpriv python3 initdb clang++ turnutils_natdiscovery miniupnpd'.split(
         ' ',
       );
     const files = [

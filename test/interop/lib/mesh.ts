@@ -71,6 +71,8 @@ export class MeshMachine {
   readonly #arguments: readonly string[];
   /** Of its daemon, from the next start on. */
   environment: Readonly<Record<string, string>> = {};
+  /** As of Program. */
+  prefix: readonly string[] = [];
   program: Program | null = null;
 
   constructor(name: string, host: Host, directory: string, outer4: string, args: readonly string[]) {
@@ -85,7 +87,7 @@ export class MeshMachine {
   async start(): Promise<void> {
     const places = ['--state', this.state, '--socket', this.socket, '--json'];
     const env = { LOG_LEVEL: 'debug', ...this.environment };
-    const program = new Program(this.host, ['daemon', ...places, ...this.#arguments], env);
+    const program = new Program(this.host, ['daemon', ...places, ...this.#arguments], env, this.prefix);
     this.program = program;
     await until(`the daemon of ${this.name} is ready`, START_LIMIT_MS, () => {
       if (!program.alive) throw new Error(`the daemon of ${this.name} ended: ${program.errors}`);

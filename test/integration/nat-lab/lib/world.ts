@@ -11,7 +11,7 @@ import { UdpAgent, type UdpSocket } from './udp-agent.ts';
 const MADE_AT_ONCE = 4;
 
 /** Kinds that are about two hosts on one LAN. */
-const PEOPLED: readonly SiteKind[] = ['lanHairpin', 'lanNoHairpin'];
+export const PEOPLED: readonly SiteKind[] = ['lanHairpin', 'lanNoHairpin'];
 
 export interface Inhabited {
   readonly site: Site;
