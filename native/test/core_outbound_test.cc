@@ -226,3 +226,67 @@ TEST("with the pool used up a peer's own oldest packets make room") {
   for (uint32_t peer = 0; peer < 8; ++peer) one.plane.remove_peer(peer, one.now);
   CHECK_EQ(one.plane.usage().staging_blocks, size_t{0});
 }
+
+TEST("a super-packet whose segments are too big for the path is dropped whole and answered once, about its first segment") {
+  for (const bool fits : {true, false}) {
+    OnePlane one;
+    const uint32_t peer = one.add_peer();
+    one.install(peer, 1);
+    one.plane.set_path_mtu(peer, 1300);
+    FlowSpec flow;
+    flow.source = {10, static_cast<uint8_t>(peer), 0, 1};
+    flow.destination = {10, static_cast<uint8_t>(peer), 0, 2};
+    Bytes super;
+    const auto step = static_cast<uint16_t>(fits ? 1260 : 1261);
+    const VirtioNetHeader header = build_super(flow, Bytes(20 * step + 5, 1), step, super);
+    one.plane.begin_batch(*one.context, one.now);
+    one.plane.outbound(*one.context, header, super);
+    one.plane.end_batch(*one.context);
+    CHECK_EQ(one.sink.datagrams().size(), size_t{fits ? 21u : 0u});
+    CHECK_EQ(one.drops(Drop::outTooBig), uint64_t{fits ? 0u : 21u});
+    CHECK_EQ(one.sink.written.size(), size_t{fits ? 0u : 1u});
+    if (fits) continue;
+    const Bytes& answer = one.sink.written[0];
+    CHECK_EQ(be16(answer, 20), 0x0304u);
+    CHECK_EQ(be16(answer, 26), 1300u);
+    CHECK_EQ(be16(answer, 30), 1301u);  // length of what it quotes
+    flow.dont_fragment = false;
+    build_super(flow, Bytes(20 * step + 5, 1), step, super);
+    one.plane.begin_batch(*one.context, one.now);
+    one.plane.outbound(*one.context, header, super);
+    one.plane.end_batch(*one.context);
+    CHECK_EQ(one.sink.datagrams().size(), size_t{21});
+  }
+}
+
+TEST("the MSS of a SYN whose checksum the kernel left to be computed is lowered, and the checksum is right") {
+  for (const bool ipv6 : {false, true}) {
+    OnePlane one;
+    const uint32_t peer = one.add_peer();
+    one.install(peer, 1);
+    one.plane.set_path_mtu(peer, 1300);
+    FlowSpec flow;
+    flow.ipv6 = ipv6;
+    flow.flags = 0x02;
+    flow.tcp_options = {1, 2, 4, 0x05, 0xb4, 1, 1, 1};
+    flow.source = {10, static_cast<uint8_t>(peer), 0, 1};
+    flow.destination = {10, static_cast<uint8_t>(peer), 0, 2};
+    const uint8_t any[16] = {};
+    if (ipv6) CHECK(one.plane.insert_allowed_ip(peer, Family::ipv6, any, 0));
+    Bytes syn = raw_packet(flow, {});
+    start_checksums(syn);
+    VirtioNetHeader header;
+    header.flags = kVirtioNeedsChecksum;
+    header.checksum_start = static_cast<uint16_t>(transport_at(flow));
+    header.checksum_offset = 16;
+    one.plane.begin_batch(*one.context, one.now);
+    one.plane.outbound(*one.context, header, syn);
+    one.plane.end_batch(*one.context);
+    // A peer that talks to itself: what left comes back as it was sealed.
+    one.inbound(std::move(one.sink.sent));
+    CHECK_EQ(one.sink.written.size(), size_t{1});
+    const Bytes& delivered = one.sink.written[0];
+    check_packet(delivered);
+    CHECK_EQ(be16(delivered, transport_at(flow) + 23), ipv6 ? 1240u : 1260u);
+  }
+}
