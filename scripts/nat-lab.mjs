@@ -17,7 +17,9 @@ const must = async (command, ...args) => {
 
 endChildrenOnSignals();
 const args = process.argv.slice(2);
-await must(node, join(root, 'scripts/setup.mjs'), '--for', 'nat-lab', '--quiet');
+// Plain UDP needs nothing of ours that is built.
+const steps = args.includes('--warren') ? [] : ['--steps', 'packages,privilege,dependencies'];
+await must(node, join(root, 'scripts/setup.mjs'), '--for', 'nat-lab', '--quiet', ...steps);
 mkdirSync(output, { recursive: true });
 writeFileSync(join(output, 'package.json'), '{ "type": "module" }\n');
 await must(
