@@ -161,7 +161,7 @@ module.exports = {
     only(
       'link-is-the-control-channel',
       inRoom('link'),
-      ['^src/(base|crypto|noise|mesh|protocol)/'],
+      ['^src/(base|crypto|noise|mesh|protocol|service)/'],
       'Every member of a network speaks to the controller alike, be it a node or a relay: the channel over a socket is a room of its own, which knows neither tunnels nor planes.',
     ),
     only(

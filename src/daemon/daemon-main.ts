@@ -2,6 +2,7 @@
 // is ready, and waits; without a network nothing else happens. Looks early for what it will need, so that a start which
 // cannot work says so then. Arguments and printing are the command line's.
 
+import { getRandomValues } from 'node:crypto';
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { type AddonResult, loadAddon, type NativeAddon } from '../dataplane/native/addon.ts';
@@ -21,6 +22,8 @@ import { StateDirectory } from './mesh/state-directory.ts';
 import type { CreatePlane } from './mesh/tunnel.ts';
 import { ClockWatch } from './os/clock-watch.ts';
 import { RtnetlinkHostNetwork } from './os/host-network.ts';
+import { HostPortMapper } from './portmap/host-port-mapper.ts';
+import type { CreatePortMapper } from './portmap/port-mapper.ts';
 
 /** The plane's tables grow as peers come; this bounds them. */
 const PEERS_MAX = 1_048_576;
@@ -34,6 +37,8 @@ export interface DaemonSettings {
   readonly ifname: string;
   /** 0 = a random one that is kept. */
   readonly port: number;
+  /** Gateways are asked to lead a port of theirs here. */
+  readonly mapPorts: boolean;
   /** Infinity = never. */
   readonly idleTimeoutMs: number;
 }
@@ -119,6 +124,7 @@ async function start(
     state,
     network,
     createPlane,
+    ...(settings.mapPorts ? { createPortMapper: portMappers(network, log) } : {}),
     openControl: (control) => new MeshControl(control, `warren ${version}`),
     watchClock: (onJump) => watchClock(addon, onJump, log),
     sealing: netmapSealing,
@@ -183,6 +189,19 @@ const createPlane: CreatePlane = (ifname, onWake) => {
   const permission = opened.errno === 'EPERM' || opened.errno === 'EACCES';
   throw new ProblemError(tunUnavailable(opened.message, permission ? 'permission' : 'tunUnavailable'));
 };
+
+function portMappers(network: RtnetlinkHostNetwork, log: Log): CreatePortMapper {
+  return ({ ifname, now }) =>
+    new HostPortMapper({
+      ifname,
+      now,
+      network,
+      log,
+      random: (out) => {
+        getRandomValues(out);
+      },
+    });
+}
 
 function watchClock(addon: NativeAddon, onJump: Parameters<typeof ClockWatch.open>[1], log: Log): () => void {
   const watch = ClockWatch.open(addon, onJump);

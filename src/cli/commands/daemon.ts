@@ -23,6 +23,7 @@ const OPTIONS = {
   socket: { type: 'string' },
   tun: { type: 'string' },
   port: { type: 'string' },
+  'no-port-mapping': { type: 'boolean' },
   'idle-timeout': { type: 'string' },
   json: { type: 'boolean' },
 } as const;
@@ -43,6 +44,7 @@ Exit code: 0 when it ended as asked, 1 when it failed, 2 for wrong arguments.`,
     { form: '--socket PATH', text: `where commands ask it (default ${SOCKET_PATH_DEFAULT})` },
     { form: '--tun NAME', text: `the interface to make (default ${TUN_DEFAULT})` },
     { form: '--port N', text: 'UDP port; 0 = a random one that is kept (default)' },
+    { form: '--no-port-mapping', text: 'never ask a gateway (PCP, NAT-PMP, UPnP) to map the port' },
     { form: '--idle-timeout S', text: `close sessions without data; 0 = never (default ${IDLE_TIMEOUT_DEFAULT_S})` },
     { form: '--json', text: 'print socket, state and pid as JSON when ready' },
     { form: '-h, --help', text: 'this help' },
@@ -61,6 +63,7 @@ async function run(args: readonly string[], io: CliIo): Promise<number> {
     socketPath: values.socket ?? socketFromEnvironment(io.env) ?? SOCKET_PATH_DEFAULT,
     ifname: interfaceName(values.tun ?? TUN_DEFAULT),
     port: wholeNumber('port', values.port, 0, 65_535) ?? 0,
+    mapPorts: values['no-port-mapping'] !== true,
     idleTimeoutMs: idleSeconds === 0 ? Number.POSITIVE_INFINITY : idleSeconds * 1000,
   };
   const process = await import('../../daemon/daemon-main.ts');

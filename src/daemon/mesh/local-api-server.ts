@@ -17,6 +17,8 @@ import {
   type UpRequest,
   upRequestSchema,
 } from '../../protocol/local-api.ts';
+import type { NetcheckReport, WhyReport } from '../../protocol/path-report.ts';
+import { RequestLimit, WITHOUT_CHECKS } from '../../service/request-limit.ts';
 import type { Log } from '../log.ts';
 import { ProblemError, toProblem } from './problem-error.ts';
 import { listenOnPath, type UnixListener } from './unix-listener.ts';
@@ -24,10 +26,8 @@ import { listenOnPath, type UnixListener } from './unix-listener.ts';
 export const CLIENTS_MAX = 256;
 /** The group whose members may use the local API. */
 export const API_GROUP = 'warren';
-/** For a request to be all there … */
+/** For a request to be all there. */
 const REQUEST_LIMIT_MS = 10_000;
-/** … and how often that is looked at: Node's own 30 s would leave every place taken for that long. */
-const REQUEST_CHECK_MS = 1_000;
 const UNREAD_BYTES_MAX = 64 * 1024 * 1024;
 /** Changes are shown this often at most, and traffic this often while someone watches. */
 export const WATCH_SPACING_MS = 100;
@@ -48,6 +48,8 @@ export interface LocalBackend {
   /** Resolves when the controller has taken the new key. */
   rotateKey(): Promise<{ readonly publicKey: string }>;
   ping(request: PingRequest, tell: (line: PingLine) => void, signal: AbortSignal): Promise<void>;
+  why(peer: string): WhyReport;
+  netcheck(): Promise<NetcheckReport>;
   flush(peer: string): { readonly name: string; readonly closed: boolean };
 }
 
@@ -55,6 +57,7 @@ export class LocalApiServer {
   readonly #backend: LocalBackend;
   readonly #log: Log;
   readonly #server: Server;
+  readonly #limit: RequestLimit;
   #listener: UnixListener | null = null;
   #closed = false;
 
@@ -79,14 +82,10 @@ export class LocalApiServer {
   private constructor(backend: LocalBackend, log: Log, requestLimitMs: number) {
     this.#backend = backend;
     this.#log = log;
-    const limits = {
-      requestTimeout: requestLimitMs,
-      headersTimeout: requestLimitMs,
-      connectionsCheckingInterval: REQUEST_CHECK_MS,
-    };
-    this.#server = createServer(limits, (req, res) => {
+    this.#server = createServer(WITHOUT_CHECKS, (req, res) => {
       this.#handle(req, res).catch((error: unknown) => this.#refuse(res, error));
     });
+    this.#limit = new RequestLimit(this.#server, requestLimitMs);
     this.#server.maxConnections = CLIENTS_MAX;
     this.#server.on('clientError', (_error, socket) => socket.destroy());
   }
@@ -107,6 +106,8 @@ export class LocalApiServer {
   async #handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const url = new URL(req.url ?? '/', 'http://warren');
     const route = `${req.method} ${url.pathname}`;
+    // Nothing more is read of it than its head.
+    if (req.method === 'GET') this.#limit.met(req.socket);
     switch (route) {
       case 'GET /v1/status':
         if (url.searchParams.get('watch') === '1') this.#watch(peerFilter(url), res);
@@ -116,23 +117,30 @@ export class LocalApiServer {
         await this.#up(req, res);
         break;
       case 'POST /v1/down':
-        await readBody(req);
+        await this.#body(req);
         await this.#backend.down();
         answer(res, this.#backend.status({ kind: 'none' }));
         break;
       case 'POST /v1/logout':
-        await readBody(req);
+        await this.#body(req);
         answer(res, await this.#backend.logout());
         break;
       case 'POST /v1/rotate-key':
-        await readBody(req);
+        await this.#body(req);
         answer(res, await this.#backend.rotateKey());
         break;
       case 'POST /v1/ping':
         await this.#ping(req, res);
         break;
+      case 'GET /v1/why':
+        answer(res, this.#backend.why(url.searchParams.get('peer') ?? ''));
+        break;
+      case 'POST /v1/netcheck':
+        await this.#body(req);
+        answer(res, await this.#backend.netcheck());
+        break;
       case 'POST /v1/peers/flush':
-        answer(res, this.#backend.flush(validated(flushRequestSchema, await readBody(req)).peer));
+        answer(res, this.#backend.flush(validated(flushRequestSchema, await this.#body(req)).peer));
         break;
       default:
         throw badRequest(`there is no ${route}`, 'the command and the daemon are of different versions: restart it');
@@ -140,7 +148,7 @@ export class LocalApiServer {
   }
 
   async #up(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    const request = validated(upRequestSchema, await readBody(req));
+    const request = validated(upRequestSchema, await this.#body(req));
     const lines = new LineWriter<UpLine>(res);
     try {
       await this.#backend.up(request, (line) => lines.write(line), lines.signal);
@@ -152,7 +160,7 @@ export class LocalApiServer {
   }
 
   async #ping(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    const request = validated(pingRequestSchema, await readBody(req));
+    const request = validated(pingRequestSchema, await this.#body(req));
     const lines = new LineWriter<PingLine>(res);
     try {
       await this.#backend.ping(request, (line) => lines.write(line), lines.signal);
@@ -161,6 +169,12 @@ export class LocalApiServer {
       lines.write({ type: 'error', problem: toProblem(error) });
     }
     lines.end();
+  }
+
+  async #body(req: IncomingMessage): Promise<unknown> {
+    const body = await readBody(req);
+    this.#limit.met(req.socket);
+    return body;
   }
 
   #watch(filter: PeerFilter, res: ServerResponse): void {

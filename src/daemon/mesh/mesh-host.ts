@@ -15,18 +15,22 @@ import type {
   UpLine,
   UpRequest,
 } from '../../protocol/local-api.ts';
+import type { NetcheckReport, WhyReport } from '../../protocol/path-report.ts';
 import type { NodeId, PublicKeyText } from '../../protocol/values.ts';
 import type { Log } from '../log.ts';
+import type { CreatePortMapper } from '../portmap/port-mapper.ts';
 import type { HostNetwork } from './host-network.ts';
 import type { LocalBackend, PeerFilter } from './local-api-server.ts';
 import { joining, publicKeyOf, resumed, sameMembership, startOf } from './membership.ts';
 import { MeshNode, type WatchClock } from './mesh-node.ts';
+import { netcheck } from './netcheck.ts';
 import { type NetmapSealing, NetmapStore } from './netmap-store.ts';
 import { keyBytes, type NodeFile, newPrivateKey } from './node-file.ts';
+import { whyReport } from './path-view.ts';
 import { findPeer } from './peer-lookup.ts';
 import { Pinger } from './pinger.ts';
 import { ProblemError, toProblem } from './problem-error.ts';
-import { linkNotUsed, notConfigured, notRotated, rotating, timedOut } from './problems.ts';
+import { linkNotUsed, notConfigured, notRotated, ourselves, rotating, timedOut } from './problems.ts';
 import { RECENT_MAX } from './recent-peers.ts';
 import { StampLease } from './stamp-lease.ts';
 import type { StateDirectory } from './state-directory.ts';
@@ -52,6 +56,8 @@ export interface MeshHostOptions {
   readonly state: StateDirectory;
   readonly network: HostNetwork;
   readonly createPlane: CreatePlane;
+  /** Absent: no gateway is asked to map a port. */
+  readonly createPortMapper?: CreatePortMapper;
   readonly openControl: OpenControl;
   readonly watchClock: WatchClock;
   readonly sealing: NetmapSealing;
@@ -189,6 +195,14 @@ export class MeshHost implements LocalBackend {
     return { name: peer.name, closed };
   }
 
+  why(name: string): WhyReport {
+    return whyReport(this.#running(), name);
+  }
+
+  netcheck(): Promise<NetcheckReport> {
+    return netcheck(this.#running());
+  }
+
   #running(): MeshNode {
     if (this.#node !== null) return this.#node;
     throw new ProblemError(this.#problem ?? (this.#file === null ? notConfigured() : isDown()));
@@ -245,7 +259,8 @@ export class MeshHost implements LocalBackend {
   async #begin(): Promise<void> {
     const file = this.#file;
     if (file === null || this.#closed) return;
-    const { state, ifname, idleTimeoutMs, network, createPlane, openControl, watchClock, log } = this.#options;
+    const { state, ifname, idleTimeoutMs, network, createPlane, createPortMapper, openControl, watchClock, log } =
+      this.#options;
     const fixed = this.#options.port !== 0;
     const saved = file.joined ? this.#netmaps.read(file) : null;
     const node = new MeshNode({
@@ -258,6 +273,7 @@ export class MeshHost implements LocalBackend {
       saved,
       recent: file.joined ? (state.readRecent()?.ids ?? []) : [],
       createPlane,
+      ...(createPortMapper === undefined ? {} : { createPortMapper }),
       engine: {
         crypto: nodeProvider,
         random: (out) => {
@@ -512,14 +528,5 @@ function isDown(): Problem {
     message: 'this machine is disconnected',
     why: 'it was told to stay out of its network',
     help: 'connect: warren up',
-  };
-}
-
-function ourselves(name: string): Problem {
-  return {
-    code: 'unknownPeer',
-    message: `${name} is this machine`,
-    why: 'there is no tunnel to oneself',
-    help: 'name another one: warren status',
   };
 }

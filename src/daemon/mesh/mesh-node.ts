@@ -11,21 +11,21 @@ import type { Pong } from '../../mesh/mesh-engine.ts';
 import type { NetmapChange, SavedNetmap } from '../../mesh/netmap.ts';
 import type { Delta, Snapshot, Welcome } from '../../protocol/control.ts';
 import type { DaemonState, Problem } from '../../protocol/local-api.ts';
-import { isInRange, unfitRange } from '../../protocol/mesh-range.ts';
 import type { Network } from '../../protocol/netmap.ts';
-import { type Reach, sameReach } from '../../protocol/reach.ts';
+import { type Home, type Reach, sameReach } from '../../protocol/reach.ts';
 import type { Candidate, NodeId, PublicKeyText } from '../../protocol/values.ts';
 import type { Log } from '../log.ts';
 import type { ClockJump } from '../os/clock-watch.ts';
-import type { PortMapper } from '../portmap/port-mapper.ts';
+import type { CreatePortMapper } from '../portmap/port-mapper.ts';
 import { hostCandidates, reachability, sameCandidates } from './candidates.ts';
 import type { HostAddress, HostNetwork } from './host-network.ts';
 import { InterfaceSetup, type WantedConfiguration } from './interface-setup.ts';
 import { isWorthKeeping, returned } from './netmap-changes.ts';
 import { ProblemError } from './problem-error.ts';
-import { CLOCK_OFF_MS, clockOff, connectionProblem, fromControl, ipv6Unavailable, networkUnfit } from './problems.ts';
+import { CLOCK_OFF_MS, clockOff, connectionProblem, fromControl, ipv6Unavailable } from './problems.ts';
 import { peersWithSession, RecentPeers } from './recent-peers.ts';
 import { type CreatePlane, type EngineParts, Tunnel } from './tunnel.ts';
+import { unfitNetwork } from './unfit-network.ts';
 import { Whereabouts } from './whereabouts.ts';
 
 /** Changes of the network come in bursts; acted upon when they have been still for this long. */
@@ -50,7 +50,7 @@ export interface MeshNodeOptions {
   /** Who had a session when the last node of this machine ended. */
   readonly recent: readonly NodeId[];
   /** Absent: no gateway is asked to map a port. */
-  readonly createPortMapper?: () => PortMapper;
+  readonly createPortMapper?: CreatePortMapper;
   readonly createPlane: CreatePlane;
   readonly engine: Omit<EngineParts, 'outputs'>;
   readonly openControl: OpenControl;
@@ -118,10 +118,11 @@ export class MeshNode {
     this.#unknownRecent = options.saved === null ? [...recent] : [];
     this.#recent = new RecentPeers(recent, () => this.#peersWithSession(), events.recentChanged);
     this.#whereabouts = new Whereabouts({
+      log,
       random: options.engine.random,
       now: () => this.now(),
-      sendStun: (to, datagram) => !this.#closed && this.mesh.sendStun(to, datagram),
-      portMapper: options.createPortMapper?.() ?? null,
+      mesh: () => (this.#closed ? null : this.mesh),
+      portMapper: options.createPortMapper?.({ ifname: () => this.ifname, now: () => this.now() }) ?? null,
       onChange: () => this.#scheduleRead(),
     });
     this.#tunnel = this.#openTunnel();
@@ -178,6 +179,10 @@ export class MeshNode {
     return this.#tunnel.ifname;
   }
 
+  get whereabouts(): Whereabouts {
+    return this.#whereabouts;
+  }
+
   get candidates(): readonly Candidate[] {
     return this.#candidates;
   }
@@ -194,7 +199,7 @@ export class MeshNode {
   get problem(): Problem | null {
     const { problem } = this.#control.status();
     if (problem !== null) return fromControl(problem);
-    return this.#tunnelProblem ?? this.#unfit() ?? this.#setup.problem ?? this.#keyMismatch();
+    return this.#tunnelProblem ?? unfitNetwork(this.mesh.netmap) ?? this.#setup.problem ?? this.#keyMismatch();
   }
 
   /** Why there is no connection to the controller; no hindrance for a node that has a netmap. */
@@ -310,6 +315,7 @@ export class MeshNode {
 
   #netmapChanged(): void {
     this.#configure();
+    this.#whereabouts.relaysMayDiffer();
     this.#options.events.netmapChanged();
     this.#options.events.changed();
   }
@@ -368,6 +374,8 @@ export class MeshNode {
             events.changed();
           },
           stun: (datagram, source) => this.#whereabouts.stun.handle(datagram, source),
+          // Not from within a call of the engine's.
+          home: (home) => setImmediate(() => this.#homeChanged(home)),
           observed: (seen) => {
             if (this.#whereabouts.saw(seen)) this.#scheduleRead();
           },
@@ -464,24 +472,10 @@ export class MeshNode {
 
   #wanted(): WantedConfiguration {
     const { self, network } = this.mesh.netmap;
-    if (self === null || network === null || this.#lockedOut || this.#unfit() !== null) {
+    if (self === null || network === null || this.#lockedOut || unfitNetwork(this.mesh.netmap) !== null) {
       return { addresses: [], prefixes: [] };
     }
     return { addresses: [self.address4, self.address6], prefixes: prefixesOf(network) };
-  }
-
-  /** What the controller may not have us do, whoever runs it. */
-  #unfit(): Problem | null {
-    const { self, network } = this.mesh.netmap;
-    if (self === null || network === null) return null;
-    for (const [prefix, address] of [
-      [network.prefix4, self.address4],
-      [network.prefix6, self.address6],
-    ] as const) {
-      const why = unfitRange(prefix) ?? (isInRange(prefix, address) ? null : `our address ${address} is not in it`);
-      if (why !== null) return networkUnfit(prefix, why);
-    }
-    return null;
   }
 
   /** Not while there is no device to do it to. */
@@ -560,10 +554,18 @@ export class MeshNode {
     this.#options.events.changed();
   }
 
+  #homeChanged(home: Home | null): void {
+    if (this.#closed) return;
+    this.#whereabouts.setHome(home);
+    // The others can use it at once: it does not wait for the network to settle.
+    this.#setReach(this.#whereabouts.reach);
+  }
+
   #setReach(reach: Reach): void {
     if (sameReach(reach, this.#reach)) return;
     this.#reach = reach;
     this.#control.setReach(reach);
+    this.mesh.setLocalReach(reach);
     this.#options.events.changed();
   }
 }

@@ -5,7 +5,7 @@ import type { Pong } from '../../mesh/mesh-engine.ts';
 import type { PingLine, PingRequest } from '../../protocol/local-api.ts';
 import type { NodeId } from '../../protocol/values.ts';
 import type { MeshNode } from './mesh-node.ts';
-import { pathStatus } from './path-view.ts';
+import { answerPath } from './path-view.ts';
 
 /** Asked and not answered yet; beyond it the oldest counts as lost. */
 const OUTSTANDING_MAX = 1024;
@@ -98,7 +98,7 @@ export class Pinger {
     this.#sumMs += ms;
     this.#minMs = Math.min(this.#minMs, ms);
     this.#maxMs = Math.max(this.#maxMs, ms);
-    const path = pathStatus(this.#node, endpoint);
+    const path = answerPath(this.#node, id, endpoint);
     this.#tell({ type: 'reply', sequence: asked.sequence, ms, path });
     if (this.#request.untilDirect && path.kind === 'direct') this.#done();
     else this.#settled();

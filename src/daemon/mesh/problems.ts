@@ -194,3 +194,12 @@ export function ambiguousPeer(name: string, names: readonly string[]): Problem {
     help: 'write more of the name, or an address',
   };
 }
+
+export function ourselves(name: string): Problem {
+  return {
+    code: 'unknownPeer',
+    message: `${name} is this machine`,
+    why: 'there is no tunnel to oneself',
+    help: 'name another one: warren status',
+  };
+}

@@ -6,6 +6,7 @@ import type { DaemonState, PeerStatus, Problem, Status } from '../../protocol/lo
 import type { Candidate } from '../../protocol/values.ts';
 import type { PeerFilter } from './local-api-server.ts';
 import type { MeshNode } from './mesh-node.ts';
+import { pathStatus, relaysOf } from './path-view.ts';
 import { findPeer } from './peer-lookup.ts';
 import { ProblemError } from './problem-error.ts';
 import { notConfigured } from './problems.ts';
@@ -46,7 +47,7 @@ export function statusOf(parts: StatusParts, filter: PeerFilter): Status {
     network: network === null ? null : { name: network.name, prefix4: network.prefix4, prefix6: network.prefix6 },
     controller: controllerOf(node, controllerUrl),
     peers: peersOf(node, filter),
-    relays: [],
+    relays: node === null ? [] : relaysOf(node),
   };
 }
 
@@ -72,15 +73,15 @@ function peersOf(node: MeshNode | null, filter: PeerFilter): PeerStatus[] {
   if (filter.kind === 'one') {
     const found = findPeer(node.mesh.netmap, filter.name);
     const status = found.self ? null : node.mesh.status(found.node.id, now);
-    return status === null ? [] : [peerOf(status)];
+    return status === null ? [] : [peerOf(node, status)];
   }
   const peers: PeerStatus[] = [];
-  for (const status of node.mesh.statuses(now)) peers.push(peerOf(status));
+  for (const status of node.mesh.statuses(now)) peers.push(peerOf(node, status));
   return peers.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-function peerOf(status: MeshPeerStatus): PeerStatus {
-  const { node, state, endpoint, lastHandshake } = status;
+function peerOf(meshNode: MeshNode, status: MeshPeerStatus): PeerStatus {
+  const { node, state, path, lastHandshake } = status;
   return {
     id: node.id,
     name: node.name,
@@ -89,7 +90,7 @@ function peerOf(status: MeshPeerStatus): PeerStatus {
     tags: node.tags,
     online: node.online,
     state,
-    path: state === 'established' && endpoint !== null ? { kind: 'direct', endpoint } : null,
+    path: state === 'established' && path !== null ? pathStatus(meshNode, path) : null,
     candidates: candidatesOf(status.candidates),
     lastHandshake: lastHandshake === null ? null : new Date(lastHandshake).toISOString(),
     rxBytes: status.rxBytes,

@@ -1,23 +1,27 @@
 // What this machine tells the others of where it is: the addresses of its interfaces, what gateways have mapped, what STUN servers and peers see,
 // and its home relay; with the NAT in front of it in one word. Asks STUN servers and gateways when there is reason to. Leaves out
-// which interface addresses are of use (candidates.ts), and the telling.
+// which interface addresses are of use (candidates.ts), and the telling. Where UDP is blocked it has relays reached in another way.
 
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import type { Instant } from '../../base/instant.ts';
 import { type Endpoint, type IpAddress, parseAddress } from '../../base/ip.ts';
 import type { RandomSource } from '../../base/prng.ts';
+import type { MeshEngine } from '../../mesh/mesh-engine.ts';
 import type { Home, Reach } from '../../protocol/reach.ts';
 import { CANDIDATES_MAX, type Candidate, type NodeId } from '../../protocol/values.ts';
+import type { Log } from '../log.ts';
 import type { PortMapper } from '../portmap/port-mapper.ts';
 import { ObservedAddresses } from './observed-addresses.ts';
+import { type BridgedRelay, RelayBridges } from './relay-bridges.ts';
 import { StunDriver } from './stun-driver.ts';
 
 export interface WhereaboutsOptions {
   readonly random: RandomSource;
   readonly now: () => Instant;
-  /** From the tunnel's own socket. */
-  readonly sendStun: (to: Endpoint, datagram: Uint8Array) => boolean;
+  readonly log: Log;
+  /** Null once the node is closed. */
+  readonly mesh: () => MeshEngine | null;
   /** Null: no gateway is asked. */
   readonly portMapper: PortMapper | null;
   /** What is told may be different now. */
@@ -30,20 +34,32 @@ export class Whereabouts {
   readonly #onChange: () => void;
   readonly #observed = new ObservedAddresses();
   readonly #stopMapper: () => void;
+  readonly #bridges: RelayBridges;
   #hosts: readonly Candidate[] = [];
   #home: Home | null = null;
   #closed = false;
 
   constructor(options: WhereaboutsOptions) {
-    const { random, now, sendStun, portMapper, onChange } = options;
+    const { log, random, now, mesh, portMapper, onChange } = options;
     this.#onChange = onChange;
     this.portMapper = portMapper;
     this.stun = new StunDriver({
       random,
       now,
-      send: sendStun,
+      send: (to, datagram) => mesh()?.sendStun(to, datagram) === true,
       local: () => this.#hosts.map(({ endpoint }) => endpoint),
-      onFindings: onChange,
+      onFindings: () => {
+        this.#bridges.update();
+        onChange();
+      },
+    });
+    this.#bridges = new RelayBridges({
+      log,
+      relays: () => relaysOf(mesh(), now()),
+      udp: () => this.stun.findings.udp,
+      hasHome: () => mesh()?.home != null,
+      planePort: () => mesh()?.listenPort() ?? 0,
+      override: (id, endpoint) => mesh()?.setRelayOverride(id, endpoint, now()),
     });
     this.#stopMapper = portMapper?.onChange(onChange) ?? (() => undefined);
   }
@@ -54,6 +70,7 @@ export class Whereabouts {
 
   setHome(home: Home | null): void {
     this.#home = home;
+    this.#bridges.update();
     this.#onChange();
   }
 
@@ -74,6 +91,11 @@ export class Whereabouts {
     );
   }
 
+  /** The netmap is another. */
+  relaysMayDiffer(): void {
+    this.#bridges.update();
+  }
+
   /** A peer or relay saw us come from there. True when what is told may be different. */
   saw(seen: { readonly id: NodeId; readonly endpoint: Endpoint }): boolean {
     return this.#observed.saw(seen);
@@ -82,6 +104,7 @@ export class Whereabouts {
   /** The tunnel listens at `port`; what others saw was true of the network before. */
   networkChanged(port: number): void {
     this.#observed.clear();
+    this.#bridges.networkChanged();
     this.stun.restart();
     this.portMapper?.request(port);
   }
@@ -116,7 +139,13 @@ export class Whereabouts {
   async close(): Promise<void> {
     this.#closed = true;
     this.stun.close();
+    this.#bridges.close();
     this.#stopMapper();
     await this.portMapper?.stop();
   }
+}
+
+function relaysOf(mesh: MeshEngine | null, now: Instant): BridgedRelay[] {
+  const statuses = mesh === null ? [] : [...mesh.relayStatuses(now)];
+  return statuses.map(({ id, node }) => ({ id, url: node.reach?.url ?? null }));
 }

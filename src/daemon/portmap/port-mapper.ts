@@ -1,6 +1,7 @@
 // What the daemon wants of port mappings: that the gateway leads a port of its outer address to the tunnel's port, for as long as the
 // node is up, and words about it for `warren netcheck`. An interface alone; host-port-mapper.ts does it with sockets.
 
+import type { Instant } from '../../base/instant.ts';
 import type { PortMapping, PortMapStatus } from '../../path/portmap/mapping.ts';
 
 export type { PortMapProtocol, PortMapping, PortMapState, PortMapStatus } from '../../path/portmap/mapping.ts';
@@ -20,3 +21,6 @@ export interface PortMapper {
   /** What each protocol came to, per gateway; without a gateway one entry each that says so. */
   status(): readonly PortMapStatus[];
 }
+
+/** `ifname`: of the tunnel, as it is named now. `now` counts suspend. */
+export type CreatePortMapper = (of: { readonly ifname: () => string; readonly now: () => Instant }) => PortMapper;

@@ -10,6 +10,7 @@ import { LocalApiServer, type LocalBackend, type PeerFilter } from '../../../src
 import { ProblemError } from '../../../src/daemon/mesh/problem-error.ts';
 import { groupId, listenOnPath } from '../../../src/daemon/mesh/unix-listener.ts';
 import { type PingLine, REQUEST_BYTES_MAX, type Status, type UpLine } from '../../../src/protocol/local-api.ts';
+import type { NetcheckReport, WhyReport } from '../../../src/protocol/path-report.ts';
 import { rememberingLog, temporaryDirectory, until } from '../daemon-fixtures.ts';
 
 const STATUS: Status = {
@@ -76,6 +77,26 @@ class Backend implements LocalBackend {
   rotateKey(): Promise<{ publicKey: string }> {
     return Promise.resolve({ publicKey: 'new' });
   }
+  why(peer: string): WhyReport {
+    if (peer !== 'desk') throw new ProblemError({ code: 'unknownPeer', message: 'who?', why: null, help: null });
+    const half = { id: 2, name: 'desk', addresses: [], online: true, state: 'idle', lastHandshake: null } as const;
+    return { peer: half, path: null, candidates: [], causes: [], summary: 'idle: nobody speaks to it', advice: [] };
+  }
+
+  netcheck(): Promise<NetcheckReport> {
+    return Promise.resolve({
+      udp: 'works',
+      mapping: 'none',
+      filtering: 'none',
+      reflexive: { ipv4: null, ipv6: null },
+      interfaces: [],
+      stun: [],
+      relays: [],
+      portMapping: [],
+      advice: [],
+    });
+  }
+
   flush(peer: string): { name: string; closed: boolean } {
     if (peer === 'nobody') throw unknown();
     return { name: peer, closed: true };
@@ -211,6 +232,8 @@ describe('requests', () => {
     expect(await json('POST', '/v1/logout', {})).toEqual({ told: true });
     expect(await json('POST', '/v1/rotate-key', {})).toEqual({ publicKey: 'new' });
     expect(await json('POST', '/v1/peers/flush', { peer: 'desk' })).toEqual({ name: 'desk', closed: true });
+    expect(await json('GET', '/v1/why?peer=desk')).toMatchObject({ peer: { name: 'desk' }, causes: [] });
+    expect(await json('POST', '/v1/netcheck', {})).toMatchObject({ udp: 'works' });
   });
 
   it('may be about one peer, or about none', async () => {
@@ -227,6 +250,7 @@ describe('requests', () => {
     ['a number out of its range', 'POST', '/v1/ping', '{"peer":"x","intervalMs":1}', 400],
     ['more than a request may have', 'POST', '/v1/up', `{"joinLink":"${'x'.repeat(REQUEST_BYTES_MAX)}"}`, 400],
     ['an unknown peer', 'POST', '/v1/peers/flush', '{"peer":"nobody"}', 404],
+    ['why of an unknown peer', 'GET', '/v1/why?peer=nobody', undefined, 404],
     ['an unknown peer to watch', 'GET', '/v1/status?watch=1&peer=nobody', undefined, 404],
   ])('%s is refused with a problem', async (_what, method, url, body, code) => {
     const answer = await ask(method, url, body);
@@ -268,6 +292,8 @@ describe('requests', () => {
         '',
         'GET /v1/status HTTP/1.1\r\nHost: x\r\nA: ',
         'POST /v1/up HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{',
+        // One answered, and then another that is not all there.
+        'GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\nGET /v1/status HTTP/1.1\r\nHost: x\r\nA: ',
       ].map(
         (text) =>
           new Promise<boolean>((resolve) => {
@@ -280,9 +306,31 @@ describe('requests', () => {
           }),
       ),
     );
-    expect(ended).toEqual([true, true, true]);
+    expect(ended).toEqual([true, true, true, true]);
     expect(performance.now() - began).toBeLessThan(10_000);
   }, 20_000);
+
+  it('that take long to answer are not cut off', async () => {
+    const short = join(temporaryDirectory(), 'short');
+    const opened = await LocalApiServer.open(short, backend, rememberingLog().log, 'no-such-group', 50);
+    onTestFinished(() => opened.closeNow());
+    const watching = connect(short, () => watching.write('GET /v1/status?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n'));
+    onTestFinished(() => {
+      watching.destroy();
+    });
+    let closed = false;
+    let seen = '';
+    watching.setEncoding('utf8').on('data', (text: string) => {
+      seen += text;
+    });
+    watching.on('close', () => {
+      closed = true;
+    });
+    await until(() => seen.includes('{'));
+    // Longer than a request may take to arrive.
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(closed).toBe(false);
+  });
 
   it('of many clients at once are all answered', async () => {
     const answers = await Promise.all(Array.from({ length: 100 }, () => ask('GET', '/v1/status')));
