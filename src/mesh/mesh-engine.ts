@@ -190,19 +190,23 @@ export class MeshEngine {
   }
 
   /**
-   * The relay is reached at `endpoint` alone, a bridge of the host's to its WebSocket (loopback is allowed); null: at its candidates again.
-   * Its session begins anew. False when there is no such relay.
+   * The relay is to be reached at `endpoint`, a bridge of the host's to its WebSocket (loopback is allowed); null: at its candidates again.
+   * A session that still works by UDP goes on as it is until it falls silent. False when there is no such relay.
    */
   setRelayOverride(id: NodeId, endpoint: Endpoint | null, now: Instant): boolean {
     const mesh = this.#roster.get(id);
     if (mesh === undefined || !mesh.isRelay) return false;
-    if (mesh.override === endpoint) return true;
+    const before = mesh.override;
+    if (before === endpoint) return true;
     mesh.override = endpoint;
-    mesh.proven = false;
-    if (mesh.peer !== null) {
-      this.engine.flush(mesh.peer, now);
+    this.#paths.told(mesh, now);
+    if (mesh.paths?.live === true) {
+      if (before !== null) this.#paths.forget(mesh, before, now);
+      this.#paths.check(mesh, now);
+    } else {
+      mesh.proven = false;
+      if (mesh.peer !== null) this.engine.flush(mesh.peer, now);
       this.#meeting.guessEndpoint(mesh, now);
-      this.#paths.told(mesh, now);
       this.#relays.reachable(mesh, now);
     }
     this.engine.deadlineChanged();

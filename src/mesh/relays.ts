@@ -295,7 +295,7 @@ export class Relays {
   /** A new session, perhaps with a relay that was restarted and knows nothing of the slot that it gave. */
   sessionWorks(mesh: MeshPeer, now: Instant): void {
     const relay = this.#of(mesh);
-    if (relay === undefined || !this.#isWanted(relay)) return;
+    if (relay === undefined || (relay.slot === null && !this.#isWanted(relay))) return;
     relay.allocations = 0;
     this.#request(relay, now);
   }
@@ -400,7 +400,11 @@ export class Relays {
     if (before !== null && before !== best && before.users.size === 0) before.releaseAt = after(now, RELEASE_AFTER_MS);
     for (const relay of contacted) if (!this.#isWanted(relay)) relay.releaseAt = after(now, RELEASE_AFTER_MS);
     if (best.slot === null) this.#allocate(best, now);
-    else this.#tell(best, best.slot, now);
+    else {
+      this.#tell(best, best.slot, now);
+      // It is ours as far as we know; asking does no harm.
+      if (best !== before) this.#ask(best, now);
+    }
   }
 
   #noHome(now: Instant): void {
@@ -435,10 +439,13 @@ export class Relays {
   // — slots —
 
   #allocate(relay: Relay, now: Instant): void {
-    if (relay.slot === null && relay.allocateAt === NEVER && this.#isWanted(relay) && relay.avoidUntil <= now) {
-      relay.allocations = 0;
-      this.#request(relay, now);
-    }
+    if (relay.slot === null && this.#isWanted(relay) && relay.avoidUntil <= now) this.#ask(relay, now);
+  }
+
+  #ask(relay: Relay, now: Instant): void {
+    if (relay.allocateAt !== NEVER) return;
+    relay.allocations = 0;
+    this.#request(relay, now);
   }
 
   #request(relay: Relay, now: Instant): void {

@@ -172,8 +172,9 @@ export class Silence {
       state.pings++;
       return ['ping'];
     }
-    const heard = facts.lastReceive >= state.since && facts.lastReceive > this.#elsewhereAt;
-    if (heard && !state.strict) return this.#calm();
+    // Once its packets come by another path the plane tells of that path no more: then they say nothing of the active one.
+    const strict = state.strict || this.#apart;
+    if (!strict && facts.lastReceive >= state.since && facts.lastReceive > this.#elsewhereAt) return this.#calm();
     const answerBy = after(now, silenceMs(facts.longestRttMs));
     this.#state = {
       kind: 'adrift',
