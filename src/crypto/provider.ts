@@ -24,7 +24,8 @@ export interface DhKey {
 }
 
 export interface CryptoProvider {
-  readonly name: 'node' | 'noble' | 'sodium';
+  /** `standIn`: none at all, for simulations (src/sim). */
+  readonly name: 'node' | 'noble' | 'sodium' | 'standIn';
 
   /** `privateKey`: 32 bytes, clamped by this call into a copy. */
   importPrivateKey(privateKey: Uint8Array): DhKey;

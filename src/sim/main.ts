@@ -10,19 +10,21 @@ import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { nobleProvider } from '../crypto/noble.ts';
 import { nodeProvider } from '../crypto/node.ts';
+import type { CryptoProvider } from '../crypto/provider.ts';
 import { createReferencePlane } from '../dataplane/reference/plane.ts';
 import { type MeshRunResult, simulateMesh } from './mesh/mesh-run.ts';
 import { type PathRunResult, simulatePaths } from './path/path-run.ts';
 import { type RunResult, simulate } from './run.ts';
+import { standInProvider } from './stand-in-crypto.ts';
 
-const USAGE = `usage: npm run sim -- [--seeds N] [--seed S] [--minutes M] [--crypto node|noble] [--jobs J] [--story] [--json]
+const USAGE = `usage: npm run sim -- [--seeds N] [--seed S] [--minutes M] [--crypto node|noble|stand-in] [--jobs J] [--story] [--json]
        npm run sim:mesh -- the same, and [--nodes K]
        npm run sim:paths -- as the first
   --seeds N    runs this many seeds (default 100), from S on
   --seed S     the first seed (default 1); alone, the only one
   --minutes M  virtual minutes of chaos in each run (default 4; of a mesh 5, of paths 0.4)
   --nodes K    as many machines in each mesh (default: drawn from the seed)
-  --crypto     node (default) or noble, the reference; both give the same digests
+  --crypto     node (default) or noble, the reference, which give the same digests; or stand-in (default of paths), which is none
   --story      prints what happened in each run
   --json       prints the results as JSON
 `;
@@ -45,8 +47,16 @@ const MINUTES: Readonly<Record<Kind, string>> = { engines: '4', mesh: '5', paths
 const SLAB_SLOTS: Readonly<Record<Kind, number>> = { engines: 256, mesh: 256, paths: 48 };
 const SCRIPTS: Readonly<Record<Kind, string>> = { engines: 'sim', mesh: 'sim:mesh', paths: 'sim:paths' };
 
+const PROVIDERS: Readonly<Record<string, CryptoProvider>> = {
+  node: nodeProvider,
+  noble: nobleProvider,
+  'stand-in': standInProvider,
+};
+/** What paths do does not depend on how strong the cryptography is, and most of their cost would be that. */
+const CRYPTO: Readonly<Record<Kind, string>> = { engines: 'node', mesh: 'node', paths: 'stand-in' };
+
 function runOne(seed: number, job: Job): Result {
-  const crypto = job.crypto === 'noble' ? nobleProvider : nodeProvider;
+  const crypto = PROVIDERS[job.crypto] ?? nodeProvider;
   const { minutes, nodes } = job;
   const makePlane = () => createReferencePlane({ crypto, slabSlots: SLAB_SLOTS[job.kind] });
   const sha256 = (data: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(data).digest());
@@ -93,7 +103,7 @@ async function main(): Promise<number> {
       seed: { type: 'string' },
       minutes: { type: 'string' },
       nodes: { type: 'string' },
-      crypto: { type: 'string', default: 'node' },
+      crypto: { type: 'string' },
       jobs: { type: 'string' },
       story: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
@@ -116,7 +126,8 @@ async function main(): Promise<number> {
     results.push(result);
     if (process.stderr.isTTY) process.stderr.write(`\r${results.length}/${count} seeds`);
   };
-  const job = { kind, count, minutes, nodes, crypto: values.crypto };
+  const crypto = values.crypto ?? CRYPTO[kind];
+  const job = { kind, count, minutes, nodes, crypto };
   if (jobs === 1) work({ ...job, first, step: 1 }, note);
   else
     await Promise.all(
@@ -126,7 +137,7 @@ async function main(): Promise<number> {
     );
   if (process.stderr.isTTY) process.stderr.write('\r');
   results.sort((a, b) => a.seed - b.seed);
-  const { json, story, crypto } = values;
+  const { json, story } = values;
   return print(results, { kind, json, story, crypto, minutes, nodes, seconds: (performance.now() - started) / 1000 });
 }
 
@@ -176,7 +187,7 @@ function print(results: readonly Result[], options: PrintOptions): number {
 
 function replay(seed: number, { kind, minutes, nodes, crypto }: PrintOptions): string {
   const script = SCRIPTS[kind];
-  const more = `${nodes === null ? '' : ` --nodes ${nodes}`}${crypto === 'node' ? '' : ` --crypto ${crypto}`}`;
+  const more = `${nodes === null ? '' : ` --nodes ${nodes}`}${crypto === CRYPTO[kind] ? '' : ` --crypto ${crypto}`}`;
   return `replay, at commit ${commit()}: npm run ${script} -- --seed ${seed} --minutes ${minutes}${more} --story`;
 }
 

@@ -2,7 +2,7 @@
 
 import { type Endpoint, formatEndpoint, type IpAddress } from '../../base/ip.ts';
 import { permits, type Verdict } from '../nat/permits.ts';
-import type { Machine } from '../nat/sites.ts';
+import { LAN_LINK, type Machine } from '../nat/sites.ts';
 
 /** The address that a TCP connection of the machine comes from: IPv6 where there is some, as is usual. */
 export function outsideAddress({ site, addresses }: Machine): IpAddress {
@@ -25,8 +25,14 @@ export function permitted(a: Machine, b: Machine): Verdict {
   return permits(a.site.place, b.site.place, { sameNetwork: a.site === b.site, sharedBoxes });
 }
 
+/** There and back by the shortest direct way. */
+export function directRoundTripMs(a: Machine, b: Machine): number {
+  const neighbours = a.site === b.site && a.site.boxes[4].length + a.site.boxes[6].length > 0;
+  return 2 * (neighbours ? LAN_LINK.latencyMs : wayOutMs(a) + wayOutMs(b));
+}
+
 /** There and back by the slowest relay. */
-export function roundTripMs(a: Machine, b: Machine, relays: readonly Machine[]): number {
+export function relayedRoundTripMs(a: Machine, b: Machine, relays: readonly Machine[]): number {
   const relayMs = Math.max(0, ...relays.map(({ site }) => site.link.latencyMs));
   return 2 * (wayOutMs(a) + 2 * relayMs + wayOutMs(b)) + 2;
 }
