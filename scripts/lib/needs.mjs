@@ -60,11 +60,11 @@ const NEEDS = {
 };
 
 const BUILD = ['compiler', 'cmake', 'make', 'python'];
-const DEMO = [...BUILD, 'iproute', 'iperf', 'ping', 'wg'];
+const TUNNEL = [...BUILD, 'iproute', 'iperf', 'ping', 'wg'];
+const DEMO = [...TUNNEL, 'nft'];
 const TEST = [
   ...DEMO,
   'wireguardGo',
-  'nft',
   'conntrack',
   'tcpdump',
   'ethtool',
@@ -77,7 +77,7 @@ const TEST = [
   'clang',
   'clangRuntime',
 ];
-const BENCH = [...DEMO, 'wireguardGo', 'ps', 'setpriv'];
+const BENCH = [...TUNNEL, 'wireguardGo', 'ps', 'setpriv'];
 const NAT_LAB = [...BUILD, 'iproute', 'ping', 'nft', 'conntrack', 'ethtool', 'setpriv'];
 
 /** Of packages that would open ports on the machine only because its tests were set up. */

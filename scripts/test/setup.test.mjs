@@ -42,7 +42,7 @@ describe('what is missing', () => {
     expect(packages('build', view)).toEqual(['g++', 'cmake', 'make', 'python3']);
     expect(packages('demo', view)).toEqual([
       ...['g++', 'cmake', 'make', 'python3'],
-      ...['iproute2', 'iperf3', 'iputils-ping', 'wireguard-tools'],
+      ...['iproute2', 'iperf3', 'iputils-ping', 'wireguard-tools', 'nftables'],
     ]);
     expect(packages('test', view)).toEqual(
       expect.arrayContaining(['wireguard-go', 'nftables', 'postgresql', 'clang', 'libclang-rt-14-dev', 'libssl3']),
@@ -95,7 +95,7 @@ describe('what is done about it', () => {
   const built = ['bin/g++', 'bin/cmake', 'bin/make', 'bin/python3'];
 
   test('root: only what is missing is installed, once, and looked for again', async () => {
-    let files = [...built, 'bin/ip', 'bin/ping'];
+    let files = [...built, 'bin/ip', 'bin/ping', 'bin/nft'];
     const asked = [];
     const report = new Lines();
     await systemPackages('demo', report, {
@@ -125,7 +125,7 @@ describe('what is done about it', () => {
     await systemPackages('demo', report, {
       root: false,
       ci: false,
-      look: machine({ files: [...built, 'bin/ip', 'bin/ping'] }),
+      look: machine({ files: [...built, 'bin/ip', 'bin/ping', 'bin/nft'] }),
     });
     expect(report.text).toContain(
       'missing: iperf3 (TCP through the tunnel), wireguard-tools (the stock wg and wg-quick)',
@@ -137,7 +137,7 @@ describe('what is done about it', () => {
   });
 
   test('not root in CI: a failure', async () => {
-    const options = { root: false, ci: true, look: machine({ files: [...built, 'bin/ip', 'bin/ping'] }) };
+    const options = { root: false, ci: true, look: machine({ files: [...built, 'bin/ip', 'bin/ping', 'bin/nft'] }) };
     await expect(systemPackages('demo', new Lines(), options)).rejects.toThrow('iperf3');
   });
 
