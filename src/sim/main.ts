@@ -22,7 +22,7 @@ const USAGE = `usage: npm run sim -- [--seeds N] [--seed S] [--minutes M] [--cry
        npm run sim:paths -- as the first
   --seeds N    runs this many seeds (default 100), from S on
   --seed S     the first seed (default 1); alone, the only one
-  --minutes M  virtual minutes of chaos in each run (default 4; of a mesh 5, of paths 0.4)
+  --minutes M  virtual minutes of chaos in each run (default 4; of a mesh 5, of paths 0.3)
   --nodes K    as many machines in each mesh (default: drawn from the seed)
   --crypto     node (default) or noble, the reference, which give the same digests; or stand-in (default of paths), which is none
   --story      prints what happened in each run
@@ -42,7 +42,7 @@ interface Job {
   readonly crypto: string;
 }
 
-const MINUTES: Readonly<Record<Kind, string>> = { engines: '4', mesh: '5', paths: '0.4' };
+const MINUTES: Readonly<Record<Kind, string>> = { engines: '4', mesh: '5', paths: '0.3' };
 /** Many small worlds: their planes are made more often than their slabs are filled. */
 const SLAB_SLOTS: Readonly<Record<Kind, number>> = { engines: 256, mesh: 256, paths: 48 };
 const SCRIPTS: Readonly<Record<Kind, string>> = { engines: 'sim', mesh: 'sim:mesh', paths: 'sim:paths' };

@@ -167,7 +167,7 @@ export class Cast {
       const number = this.relays.findIndex(({ id }) => id === relay);
       return this.relays[number]?.openStream(at, this.nodes.indexOf(at), number) ?? null;
     };
-    const node = new PathNode({ name, machine, servers: () => this.stunServers, openStream, lies }, events, this.world);
+    const node = new PathNode({ name, machine, servers: this.stunServers, openStream, lies }, events, this.world);
     this.nodes.push(node);
     this.#nodeOf.set(machine, node);
     return node;

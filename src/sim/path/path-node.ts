@@ -21,11 +21,9 @@ import { makePacket } from '../packets.ts';
 import { endpointsOf } from './outside.ts';
 import type { Member, PathWorld } from './path-world.ts';
 import { isLoopback, type Stream, type StreamEnd } from './stream.ts';
-import { StunAsker } from './stun-asker.ts';
+import { Whereabouts } from './whereabouts.ts';
 
 export const TUNNEL_PORT = 51_820;
-/** Peers whose word of where they see us is passed on. */
-const OBSERVED_MAX = 4;
 
 export interface PathNodeEvents {
   /** A packet came out of the tunnel, in a datagram that the machine `carrier` had sent. */
@@ -48,7 +46,7 @@ export interface PathNodeOptions {
   readonly name: string;
   readonly machine: Machine;
   /** Of STUN. */
-  readonly servers: () => readonly Endpoint[];
+  readonly servers: readonly Endpoint[];
   /** A way to the relay by WebSocket; null: it offers none. */
   readonly openStream: (node: PathNode, relay: NodeId) => Stream | null;
   readonly lies?: Lies;
@@ -59,8 +57,7 @@ interface Running {
   readonly plane: MemoryDataPlane;
   readonly mesh: MeshEngine;
   readonly client: ControlClient;
-  readonly stun: StunAsker;
-  readonly observed: Map<NodeId, Endpoint>;
+  readonly whereabouts: Whereabouts;
   stream: ControlStream | null;
   number: number;
   /** Ways to relays by WebSocket, by what stands for the relay; only where UDP is blocked. */
@@ -133,7 +130,6 @@ export class PathNode implements Member, StreamEnd {
     const wallClock = (): WallTime => (WALL_EPOCH_MS + this.#world.now) as WallTime;
     const plane = options.makePlane();
     plane.io.setNow(now);
-    const observed = new Map<NodeId, Endpoint>();
     const mesh = new MeshEngine({
       plane,
       crypto: options.crypto,
@@ -143,12 +139,8 @@ export class PathNode implements Member, StreamEnd {
         punch: (request) => this.running?.client.punch((this.#options.lies ?? HONEST).punch(request)),
         pong: () => undefined,
         changed: () => undefined,
-        stun: (datagram, source) => this.running?.stun.handleDatagram(datagram, source, this.#world.now),
-        observed: ({ id, endpoint }) => {
-          observed.delete(id);
-          observed.set(id, endpoint);
-          this.#whereaboutsDiffer = true;
-        },
+        stun: (datagram, source) => this.running?.whereabouts.handleDatagram(datagram, source, this.#world.now),
+        observed: (seen) => this.running?.whereabouts.saw(seen),
         home: () => {
           this.#whereaboutsDiffer = true;
         },
@@ -161,7 +153,7 @@ export class PathNode implements Member, StreamEnd {
       software: 'simulated',
       os: 'simulated',
     });
-    const stun = new StunAsker({
+    const whereabouts = new Whereabouts({
       random,
       servers: this.#options.servers,
       send: (to, datagram) => mesh.sendStun(to, datagram),
@@ -169,7 +161,7 @@ export class PathNode implements Member, StreamEnd {
         this.#whereaboutsDiffer = true;
       },
     });
-    this.running = { plane, mesh, client, stun, observed, stream: null, number: 0, bridges: new Map() };
+    this.running = { plane, mesh, client, whereabouts, stream: null, number: 0, bridges: new Map() };
     this.#timerAt = NEVER;
     this.#events.started(this);
     mesh.setIdentity(this.#secret, now);
@@ -178,7 +170,7 @@ export class PathNode implements Member, StreamEnd {
     this.machine.open(TUNNEL_PORT, (datagram, from) => this.#arrived(datagram, from));
     if (this.#saved !== null) mesh.restore(this.#saved, now);
     this.#tellWhereabouts();
-    stun.ask(true, now);
+    whereabouts.networkChanged(now);
     client.start({ hostname: this.name, authKey, resume: mesh.netmap.position, nextKey: null }, now);
     this.settle();
   }
@@ -220,8 +212,7 @@ export class PathNode implements Member, StreamEnd {
   networkChanged(): void {
     if (this.running === null) return;
     const { now } = this.#world;
-    this.running.observed.clear();
-    this.running.stun.ask(true, now);
+    this.running.whereabouts.networkChanged(now);
     this.#tellWhereabouts();
     this.running.mesh.networkChanged(now);
     this.running.client.networkChanged(now);
@@ -230,18 +221,10 @@ export class PathNode implements Member, StreamEnd {
 
   #tellWhereabouts(): void {
     if (this.running === null) return;
-    const { mesh, client, stun, observed } = this.running;
+    const { mesh, client, whereabouts } = this.running;
     const { now } = this.#world;
     const hosts = endpointsOf(this.machine, TUNNEL_PORT);
-    const candidates: Candidate[] = hosts.map((endpoint) => ({ kind: 'host', endpoint }));
-    const told = new Set<Endpoint>(hosts);
-    const add = (kind: Candidate['kind'], endpoint: Endpoint): void => {
-      if (told.has(endpoint)) return;
-      told.add(endpoint);
-      candidates.push({ kind, endpoint });
-    };
-    for (const endpoint of stun.reflexive) add('reflexive', endpoint);
-    for (const endpoint of [...observed.values()].slice(-OBSERVED_MAX)) add('observed', endpoint);
+    const candidates = whereabouts.candidates(hosts);
     const said = (this.#options.lies ?? HONEST).candidates(candidates);
     mesh.setLocalCandidates(said, now);
     client.setCandidates(said, TUNNEL_PORT, now);
@@ -253,9 +236,8 @@ export class PathNode implements Member, StreamEnd {
 
   #reach(hosts: readonly Endpoint[]): Reach | null {
     if (this.running === null) return null;
-    const { stun, mesh } = this.running;
-    const four = stun.mapping(4, hosts);
-    return { home: mesh.home, mapping: four === 'unknown' ? stun.mapping(6, hosts) : four, udp: stun.udp, url: null };
+    const { whereabouts, mesh } = this.running;
+    return { home: mesh.home, mapping: whereabouts.mapping(hosts), udp: whereabouts.udp, url: null };
   }
 
   #arrived(datagram: Datagram, from: Machine): void {
@@ -271,9 +253,9 @@ export class PathNode implements Member, StreamEnd {
   /** Where no UDP gets out relays are reached by WebSocket, and by UDP again once it does. */
   #bridge(): void {
     if (this.running === null) return;
-    const { mesh, stun, bridges } = this.running;
+    const { mesh, whereabouts, bridges } = this.running;
     const { now } = this.#world;
-    if (stun.udp === 'blocked') {
+    if (whereabouts.udp === 'blocked') {
       for (const { id, tags } of mesh.netmap.nodes()) {
         if (!tags.includes(RELAY_TAG) || this.#bridged.has(id)) continue;
         const stream = this.#options.openStream(this, id);
@@ -282,7 +264,7 @@ export class PathNode implements Member, StreamEnd {
         bridges.set(stream.relayEndpoint, stream);
         mesh.setRelayOverride(id, stream.relayEndpoint, now);
       }
-    } else if (stun.udp === 'works' && this.#bridged.size > 0) {
+    } else if (whereabouts.udp === 'works' && this.#bridged.size > 0) {
       for (const id of this.#bridged) mesh.setRelayOverride(id, null, now);
       this.#unbridge();
     }
@@ -420,8 +402,8 @@ export class PathNode implements Member, StreamEnd {
     stream.nodeSends(bytes);
   }
 
-  #setTimer({ mesh, client, stun }: Running): void {
-    const next = Math.min(mesh.nextDeadline(), client.nextDeadline(), stun.nextDeadline()) as Instant;
+  #setTimer({ mesh, client, whereabouts }: Running): void {
+    const next = Math.min(mesh.nextDeadline(), client.nextDeadline(), whereabouts.nextDeadline()) as Instant;
     if (next === this.#timerAt) return;
     this.#timerAt = next;
     if (next === NEVER) return;
@@ -439,7 +421,7 @@ export class PathNode implements Member, StreamEnd {
     const { now } = this.#world;
     if (running.mesh.nextDeadline() <= now) this.wakes++;
     if (running.client.nextDeadline() <= now) running.client.handleDeadline(now);
-    if (running.stun.nextDeadline() <= now) running.stun.handleDeadline(now);
+    if (running.whereabouts.nextDeadline() <= now) running.whereabouts.handleDeadline(now);
     this.settle();
   }
 }

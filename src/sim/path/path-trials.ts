@@ -17,8 +17,9 @@ const COMMUNICATE_MS = 20_000;
 const DIRECT_MS = 70_000;
 const LOOK_MS = 500;
 
-/** Of a steady flow. */
+/** Of a steady flow; with a relay dead it lasts longer, and need not be as dense. */
 const INTERVAL_MS = 50;
+const RELAYED_INTERVAL_MS = 250;
 /** A path that dies under traffic: what flows before, and until when it has to flow again. */
 const BEFORE_MS = 1_000;
 const FLOWS_AGAIN_MS = 2_500;
@@ -74,13 +75,15 @@ export class PathTrials {
   }
 
   run(): void {
+    const { prng } = this.#world;
+    // Not all of them each time: more seeds are worth more than longer runs.
     const trials = [
       () => this.#communicate(),
       () => this.#direct(),
-      () => this.#pathDies(),
-      () => this.#relayDies(),
-      () => this.#promotion(),
-      () => this.#quiet(),
+      () => prng.chance(0.6) && this.#pathDies(),
+      () => prng.chance(0.6) && this.#relayDies(),
+      () => prng.chance(0.6) && this.#promotion(),
+      () => prng.chance(0.4) && this.#quiet(),
     ];
     for (const trial of trials) if (!this.#failed) trial();
   }
@@ -136,9 +139,9 @@ export class PathTrials {
 
   // — under steady traffic —
 
-  #steady([a, b]: Pair): readonly [Flow, Flow] {
+  #steady([a, b]: Pair, intervalMs: number): readonly [Flow, Flow] {
     const { flows } = this.#cast;
-    return [flows.start(a, b, INTERVAL_MS), flows.start(b, a, INTERVAL_MS)];
+    return [flows.start(a, b, intervalMs), flows.start(b, a, intervalMs)];
   }
 
   /** The path that is used dies in one direction or both. */
@@ -148,7 +151,7 @@ export class PathTrials {
     if (direct.length === 0 || this.#cast.hostility === 'relay') return;
     const [a, b] = prng.pick(direct);
     const both = prng.chance(0.5);
-    const steady = this.#steady([a, b]);
+    const steady = this.#steady([a, b], INTERVAL_MS);
     this.#run(BEFORE_MS);
     this.#world.tell(
       `the direct way from ${a.name} to ${b.name} dies under traffic, ${both ? 'both ways' : 'one way'}`,
@@ -187,7 +190,7 @@ export class PathTrials {
     const { pairs, relays, hostility } = this.#cast;
     const relayed = pairs.filter((pair) => permitted(pair[0].machine, pair[1].machine).path === 'relay');
     if (relayed.length === 0 || relays.length < 2 || hostility === 'relay') return;
-    const steady = this.#steady(prng.pick(relayed));
+    const steady = this.#steady(prng.pick(relayed), RELAYED_INTERVAL_MS);
     this.#run(BEFORE_MS);
     const carrier = prng.pick(steady).carrier;
     const relay = relays.find(({ machine }) => machine === carrier);
@@ -215,7 +218,7 @@ export class PathTrials {
     this.#world.tell(
       `${pair[0].name} and ${pair[1].name} begin anew under traffic${alone ? ', without the controller' : ''}`,
     );
-    const steady = this.#steady(pair);
+    const steady = this.#steady(pair, INTERVAL_MS);
     this.#run(PROMOTION_MS);
     for (const flow of steady) flows.stop(flow);
     const limitMs = relayedRoundTripMs(
