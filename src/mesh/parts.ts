@@ -33,6 +33,10 @@ export function makeParts(context: MeshContext, peersMax: number): MeshParts {
       const relayed = relayedParts(endpoint);
       if (relayed !== null) relays.doubted(relayed.relay, now);
     },
+    initiated: (endpoint, now) => {
+      const relayed = relayedParts(endpoint);
+      if (relayed !== null) relays.used(relayed.relay, now);
+    },
     lost: (mesh, now) => {
       if (mesh.isRelay) relays.silent(mesh, now);
     },

@@ -27,6 +27,8 @@ export interface PathsOptions {
   /** Its active path has answered, is being asked because it is silent, and did not answer. */
   readonly answered: (mesh: MeshPeer, now: Instant) => void;
   readonly doubted: (mesh: MeshPeer, endpoint: Endpoint, now: Instant) => void;
+  /** An initiation goes there. */
+  readonly initiated: (endpoint: Endpoint, now: Instant) => void;
   readonly lost: (mesh: MeshPeer, now: Instant) => void;
 }
 
@@ -95,7 +97,9 @@ export class Paths {
 
   /** An initiation of an attempt has gone out; `targets`: beside the endpoint. */
   initiated(mesh: MeshPeer, peer: Peer, targets: readonly Endpoint[], now: Instant): void {
-    mesh.paths?.initiated(peer.endpoint === null ? targets : [...targets, peer.endpoint], now);
+    const all = peer.endpoint === null ? targets : [...targets, peer.endpoint];
+    mesh.paths?.initiated(all, now);
+    for (const endpoint of all) if (isRelayed(endpoint)) this.#options.initiated(endpoint, now);
   }
 
   /** An attempt has begun. */

@@ -7,6 +7,7 @@ import { after, earliest, elapsedMs, type Instant, NEVER } from '../base/instant
 import type { Endpoint } from '../base/ip.ts';
 import { RELAYS_MAX, relayedEndpoint } from '../base/relayed.ts';
 import { isClearlyShorter } from '../path/choose.ts';
+import { LONG_SILENCE_MS } from '../path/silence.ts';
 import type { Home } from '../protocol/reach.ts';
 import type { NodeId } from '../protocol/values.ts';
 import { encodeRelayAllocate, type RelayRefusal } from './frames.ts';
@@ -233,6 +234,12 @@ export class Relays {
     if (relay !== undefined && relay.slot !== null) this.#actions.check(relay.mesh, now);
   }
 
+  /** An initiation goes over this relay: one that has not been heard of for a while is asked along with it (rule 7). */
+  used(number: number, now: Instant): void {
+    const relay = this.#numbers[number];
+    if (relay !== undefined && elapsedMs(relay.answeredAt, now) > LONG_SILENCE_MS) this.doubted(number, now);
+  }
+
   /** Somebody looks for us, who should have found us at our home. */
   lookedFor(now: Instant): void {
     if (this.#home !== null && elapsedMs(this.#home.answeredAt, now) > 1_000) this.#actions.check(this.#home.mesh, now);
@@ -450,14 +457,23 @@ export class Relays {
 
   #request(relay: Relay, now: Instant): void {
     if (relay.allocations >= ALLOCATIONS_MAX) {
-      relay.allocateAt = NEVER;
-      this.#avoid(relay, now);
+      this.#unanswered(relay, now);
       return;
     }
     relay.allocations++;
     relay.txid = this.#actions.drawTxid() || 1;
     relay.allocateAt = after(now, ALLOCATE_REPEAT_MS);
     this.#actions.frame(relay.mesh, encodeRelayAllocate(relay.txid), now);
+  }
+
+  /** A relay that answers pings and not this is of no use for a while; one that answers nothing is as good as silent. */
+  #unanswered(relay: Relay, now: Instant): void {
+    const speaks = elapsedMs(relay.answeredAt, now) < ALLOCATIONS_MAX * ALLOCATE_REPEAT_MS;
+    if (speaks) this.#avoid(relay, now);
+    else {
+      this.#lose(relay, now);
+      this.silent(relay.mesh, now);
+    }
   }
 
   /** Our place there is gone. */
