@@ -4,6 +4,43 @@
 /** @type {readonly { name: string; file: string; find: string; replace: string }[]} */
 export const BUGS = [
   {
+    name: 'a relay leaves the receiver’s slot in what it forwards',
+    file: 'src/dataplane/reference/inbound.ts',
+    find: 'relayedDatagram(user.slot, inner)',
+    replace: 'bytes.slice()',
+  },
+  {
+    name: 'a relay forwards what is no WireGuard message',
+    file: 'src/dataplane/reference/inbound.ts',
+    find: "if (!isWireGuard(inner)) return 'relayBadInner';",
+    replace: 'void 0;',
+  },
+  {
+    name: 'an endpoint that another user of the relay has proved stays the first one’s',
+    file: 'src/dataplane/reference/relays.ts',
+    find: 'if (peer.endpoint !== null) this.#byEndpoint.set(',
+    replace: 'if (peer.endpoint !== null && !this.#byEndpoint.has(peer.endpoint)) this.#byEndpoint.set(',
+  },
+  {
+    name: 'two paths of a peer that alternate are told with every packet',
+    file: 'src/dataplane/reference/inbound.ts',
+    find: '  if (!waits && peer.roamedAt !== UNSET',
+    replace: '  if (!waits && peer.roamedAt === UNSET',
+  },
+  {
+    name: 'a probe to somewhere else counts as the answer that is owed',
+    file: 'src/dataplane/reference/outbound.ts',
+    find: '  const message = sealed(state, keypair, plaintext);\n  writeUdp(state, message, endpoint, null);',
+    replace:
+      '  const message = sealed(state, keypair, plaintext);\n  peer.record.set(RecordField.answerOwedSince, 0);\n  writeUdp(state, message, endpoint, null);',
+  },
+  {
+    name: 'the checksum does not follow an MSS at an odd place',
+    file: 'src/dataplane/reference/path-mtu.ts',
+    find: '(at - tcpAt) % 2 === 0 ? [at] : [at - 1, at + 1]',
+    replace: '[at]',
+  },
+  {
     name: 'the replay check is skipped',
     file: 'src/dataplane/reference/inbound.ts',
     find: "if (!keypair.replay.accept(counter)) return 'inReplayed';",

@@ -92,6 +92,10 @@ void Plane::set_path_mtu(uint32_t slot, uint32_t mtu) noexcept {
 void Plane::set_relay(uint32_t relay, const SocketAddress& endpoint) noexcept {
   const Exclusive exclusive(*this);
   relays_[relay] = endpoint;
+  relays_end_ = 0;
+  for (uint32_t number = 1; number <= kRelaysMax; ++number) {
+    if (relays_[number].family() != AF_UNSPEC) relays_end_ = number + 1;
+  }
 }
 
 void Plane::set_relay_slot(uint32_t slot, const uint8_t* relay_slot, const RelayLimits& limits, double now) noexcept {

@@ -248,6 +248,8 @@ class Plane {
   std::atomic<double> too_big_allowed_at_{0};
   /** By number, none at 0; family AF_UNSPEC: not set. Changed with the device lock held exclusively. */
   std::array<SocketAddress, kRelaysMax + 1> relays_{};
+  /** One more than the highest that is set: a plane without any looks at none. */
+  uint32_t relays_end_ = 0;
   RelayTable relay_table_;
 
   std::mutex retired_mutex_;

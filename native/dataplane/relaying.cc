@@ -54,7 +54,7 @@ void Plane::stick_source(Peer& peer, const LocalSource& source) noexcept {
 
 /** The lowest number of the relays that are there, or 0. */
 uint32_t Plane::relay_at(const SocketAddress& address) const noexcept {
-  for (uint32_t number = 1; number <= kRelaysMax; ++number) {
+  for (uint32_t number = 1; number < relays_end_; ++number) {
     if (relays_[number] == address) return number;
   }
   return 0;

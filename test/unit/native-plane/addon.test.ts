@@ -8,7 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { Instant } from '../../../src/base/instant.ts';
 import { candidates, explainLoad, libc, load, loadAddon } from '../../../src/dataplane/native/addon.ts';
-import { explainOpen } from '../../../src/dataplane/native/explain.ts';
+import { explainOpen, explainSockets } from '../../../src/dataplane/native/explain.ts';
 import { createMemoryNativePlane } from '../../../src/dataplane/native/memory-plane.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'warren-addon-test-'));
@@ -53,6 +53,16 @@ describe('loading the addon', () => {
     [38, 'find a ChaCha20-Poly1305 implementation', 'too old'],
   ])('turns errno %i at "%s" into advice', (code, step, advice) => {
     const message = explainOpen('wg0', { code, step });
+    expect(message).toContain(advice);
+    expect(message).toContain(step);
+  });
+
+  it.each([
+    [38, 'find a ChaCha20-Poly1305 implementation', 'too old'],
+    [24, 'open the deadline timer', 'ulimit -n'],
+    [12, 'allocate receive buffers', 'ENOMEM'],
+  ])('turns errno %i at "%s" of a plane without a TUN into advice', (code, step, advice) => {
+    const message = explainSockets({ code, step });
     expect(message).toContain(advice);
     expect(message).toContain(step);
   });
