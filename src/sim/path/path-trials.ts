@@ -6,8 +6,9 @@ import type { Cast, Pair } from './cast.ts';
 import type { Flow } from './flows.ts';
 import { directRoundTripMs, permitted, relayedRoundTripMs } from './outside.ts';
 import type { PathChaos } from './path-chaos.ts';
-import type { PathNode } from './path-node.ts';
+import { PathNode } from './path-node.ts';
 import type { PathWorld } from './path-world.ts';
+import type { RelayHost } from './relay-host.ts';
 
 /** Until all are connected and know each other; the longest is a connection that died in silence (three pings). */
 const GATHER_MS = 90_000;
@@ -50,11 +51,13 @@ export class PathTrials {
     this.#chaos = chaos;
   }
 
-  /** Whether everybody is connected and has the netmap of all. */
+  /** Whether everybody is connected, has the netmap of all, and has the place at a relay that the others are told of. */
   gather(): boolean {
-    const { members } = this.#cast;
+    const { members, relays } = this.#cast;
     const here = (member: Cast['members'][number]): boolean =>
-      member.isReachable && (sizeOf(member) ?? 0) + 1 === members.length;
+      member.isReachable &&
+      (sizeOf(member) ?? 0) + 1 === members.length &&
+      (!(member instanceof PathNode) || hasHome(member, relays));
     for (let waited = 0; waited < GATHER_MS; waited += LOOK_MS) {
       if (members.every(here)) return true;
       this.#run(LOOK_MS);
@@ -248,6 +251,13 @@ export class PathTrials {
     if (this.#cast.counts.toNodes !== toNodes) this.#world.violated('idle nodes sent to one another');
     if (this.#cast.counts.relayed !== relayed) this.#world.violated('idle nodes sent to one another by relay');
   }
+}
+
+function hasHome({ mesh, id }: PathNode, relays: readonly RelayHost[]): boolean {
+  const home = mesh?.home ?? null;
+  const relay = relays.find((one) => home !== null && one.id === home.relay);
+  for (const { node, slot } of relay?.running?.engine.memberStatuses() ?? []) if (node.id === id) return slot;
+  return false;
 }
 
 function sizeOf(member: Cast['members'][number]): number | undefined {
