@@ -4,7 +4,7 @@
 import type { SiteKind } from '../../../../src/sim/nat/kinds.ts';
 import { allPairs, forEachPair } from './pairs.ts';
 import { spread, table, triangle } from './tables.ts';
-import { asExpected, measurePair, type PairMeasurement } from './warren-pair.ts';
+import { asExpected, measurePair, type PairMeasurement, wasPredicted } from './warren-pair.ts';
 import { type WarrenOptions, WarrenWorld } from './warren-world.ts';
 
 export interface MatrixOptions extends WarrenOptions {
@@ -38,9 +38,10 @@ export async function warrenMatrix(
   }
 }
 
-/** `D` direct, `r` by relay, `–` not at all; `!`: RFC 4787 has it otherwise. */
+/** `D` direct, `P` direct by a predicted port, `r` by relay, `–` not at all; `!`: RFC 4787 has it otherwise. */
 function mark(pair: PairMeasurement | undefined): string {
   if (pair === undefined) return '·';
+  if (wasPredicted(pair)) return 'P';
   const path = pair.path === 'direct' ? 'D' : pair.path === 'relay' ? 'r' : '–';
   return `${path}${asExpected(pair) ? '' : '!'}`;
 }
@@ -54,7 +55,7 @@ export function printWarren({ names, pairs }: WarrenMatrix): string {
   const lost = (of: readonly PairMeasurement[]): string =>
     `${of.reduce((sum, pair) => sum + pair.lost, 0)} of ${of.reduce((sum, pair) => sum + pair.sent, 0)} packets`;
   const lines = [
-    'How daemons at two places meet (D direct, r by relay, – not at all; !: RFC 4787 has it otherwise):\n',
+    'How daemons at two places meet (D direct, P by a predicted port, r by relay, – not at all; !: RFC 4787 has it otherwise):\n',
     triangle(names, cell),
     '',
     `first answer   ${spread(some(pairs.map(({ firstAnswerMs }) => firstAnswerMs)))}`,
