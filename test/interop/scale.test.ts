@@ -5,6 +5,8 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Engine } from './lib/engines.ts';
 import { Lab } from './lib/lab.ts';
+import { MeshLab } from './lib/mesh.ts';
+import { mainThreadRuns } from './lib/proc.ts';
 import { CAN_RUN, SUBJECT } from './lib/subject.ts';
 import { pass, until } from './lib/wait.ts';
 import { makeKeys, parseDump } from './lib/wg.ts';
@@ -81,6 +83,27 @@ describe.skipIf(!CAN_RUN).each(CASES)(`${SUBJECT} with $peers peers`, (limits) =
       const before = { cpu: engine.cpuSeconds(), switches: engine.voluntarySwitches() };
       await pass(IDLE_SECONDS * 1_000);
       return engine.voluntarySwitches() === before.switches && engine.cpuSeconds() === before.cpu;
+    });
+  }, 90_000);
+});
+
+describe.skipIf(!CAN_RUN || SUBJECT !== 'warren')('a daemon that is connected', () => {
+  /** Signs of life of the controller, and of what keeps an address open. */
+  const WAKES_MAX = 4;
+  let mesh: MeshLab;
+
+  beforeAll(async () => {
+    mesh = await MeshLab.open('idlemesh', ['ada', 'bob']);
+    await mesh.joinAll();
+  });
+  afterAll(() => mesh?.close());
+
+  it(`comes to rest: woken ${WAKES_MAX} times in ${IDLE_SECONDS} s at most`, async () => {
+    const pid = mesh.machine('ada').program?.pid as number;
+    await until('ten seconds of rest', REST_WITHIN_MS, async () => {
+      const before = mainThreadRuns(pid);
+      await pass(IDLE_SECONDS * 1_000);
+      return mainThreadRuns(pid) - before <= WAKES_MAX;
     });
   }, 90_000);
 });
