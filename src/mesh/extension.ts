@@ -8,6 +8,9 @@ import { reschedule } from './mesh-context.ts';
 import { type MeshPeer, meetingOf } from './mesh-peer.ts';
 import type { MeshParts } from './parts.ts';
 
+/** As Linux numbers it. */
+const EMSGSIZE = 90;
+
 /** `parts`: made after the engine, and before it is used. */
 export function meshExtension(parts: () => MeshParts): EngineExtension {
   const withMesh = (peer: Peer, act: (mesh: MeshPeer, parts: MeshParts) => void): void => {
@@ -45,7 +48,9 @@ export function meshExtension(parts: () => MeshParts): EngineExtension {
       },
       packetFrom: (peer, source, now) => withMesh(peer, (mesh, { paths }) => paths.packetFrom(mesh, source, now)),
       answerAwaited: (peer, now) => withMesh(peer, (mesh, { paths }) => paths.answerAwaited(mesh, now)),
-      sendFailed: () => {},
+      sendFailed: (peer, errno, now) => {
+        if (errno === EMSGSIZE) withMesh(peer, (mesh, { paths }) => paths.tooBig(mesh, now));
+      },
     },
     peerChanged: (peer) =>
       withMesh(peer, (mesh, { context, meeting, paths, relays }) => {

@@ -53,6 +53,8 @@ export interface MeshContext {
   readonly usable: UsableEndpoints;
   /** The plane's clock, for what is told without a time. */
   readonly now: () => Instant;
+  /** The tunnel's MTU. */
+  deviceMtu: number;
   /** Ours. */
   localCandidates: readonly Candidate[];
   /** What is told with them, our home aside. */

@@ -20,6 +20,7 @@ export const MESH_COUNTERS = [
   'relaysSilent', // a relay that did not answer
   'relaysRefused', // that did not give us a place
   'probesSent', // pings to remotes of peers
+  'mtuProbesSent',
   'probesRefused', // held back for the budget
   'probesFailed', // a session that nobody answered for by any path: a new attempt
   'remotesRefused', // more places of one peer than are remembered

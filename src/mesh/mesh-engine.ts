@@ -49,6 +49,8 @@ export interface MeshEngineOptions {
   readonly idleTimeoutMs?: number;
   /** As the engine's. */
   readonly stamps?: StampMemory;
+  /** Of the tunnel when it is made; default MTU_DEFAULT. Changes are the plane's to tell. */
+  readonly mtu?: number;
   /** What the plane holds; default PEERS_MAX. */
   readonly peersMax?: number;
   /** As the engine's. */
@@ -58,6 +60,8 @@ export interface MeshEngineOptions {
 
 /** A session without real data for this long is closed. */
 export const IDLE_TIMEOUT_MS = 300_000;
+/** 1,500 less 80 for IPv6, UDP and WireGuard: what both planes begin with. */
+export const MTU_DEFAULT = 1_420;
 /** As many as both planes hold unless told otherwise. */
 export const PEERS_MAX = 65_536;
 
@@ -93,6 +97,7 @@ export class MeshEngine {
       onLink: (change, mtu) => {
         if (change === LinkChange.up) this.#linkIsUp(this.#context.now());
         else if (change === LinkChange.down) this.#relays.linkDown(this.#context.now());
+        else if (change === LinkChange.mtu) this.#mtuChanged(mtu);
         options.onLink?.(change, mtu);
       },
       ...(options.onBindFailed === undefined ? {} : { onBindFailed: options.onBindFailed }),
@@ -107,6 +112,7 @@ export class MeshEngine {
       deadlines: new Deadlines<MeshPeer>(),
       usable: new UsableEndpoints(),
       probeBudget: lazyBudget(),
+      deviceMtu: options.mtu ?? MTU_DEFAULT,
       localCandidates: [],
       localReach: null,
       home: null,
@@ -152,6 +158,11 @@ export class MeshEngine {
   linkUp(now: Instant): void {
     this.engine.linkUp(now);
     this.#linkIsUp(now);
+  }
+
+  #mtuChanged(mtu: number): void {
+    this.#context.deviceMtu = mtu;
+    for (const mesh of this.#roster.all()) if (mesh.paths !== null) this.#paths.tooBig(mesh, this.#context.now());
   }
 
   #linkIsUp(now: Instant): void {

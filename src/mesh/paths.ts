@@ -204,6 +204,12 @@ export class Paths {
     reschedule(this.#context, mesh);
   }
 
+  /** What was sent was larger than the interface takes, or the tunnel's MTU is another. */
+  tooBig(mesh: MeshPeer, now: Instant): void {
+    mesh.paths?.tooBig(now);
+    reschedule(this.#context, mesh);
+  }
+
   expire(mesh: MeshPeer, now: Instant): void {
     if (mesh.paths !== null && mesh.paths.deadline <= now) mesh.paths.handleDeadline(now);
   }
@@ -229,6 +235,18 @@ export class Paths {
         counters.count('probesSent');
         return true;
       },
+      probeMtu: (endpoint, txid, bytes, now) => {
+        const sent = plane.sendFrameTo(peer.slot, encodePing(txid, bytes), endpoint, { dontFragment: true }, now);
+        if (sent === 'tooBig') return sent;
+        if (sent !== 'sent') return 'failed';
+        counters.count('mtuProbesSent');
+        return sent;
+      },
+      limitMtu: (mtu) => {
+        plane.setPathMtu(peer.slot, mtu);
+        this.#context.outputs.changed();
+      },
+      deviceMtu: () => this.#context.deviceMtu,
       use: (endpoint, now) => this.#use(mesh, peer, endpoint, now),
       handshake: (now) => {
         counters.count('probesFailed');

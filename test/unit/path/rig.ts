@@ -37,6 +37,12 @@ export class Rig {
   readonly pings: { at: number; endpoint: Endpoint; txid: number }[] = [];
   readonly uses: { at: number; endpoint: Endpoint }[] = [];
   readonly handshakes: number[] = [];
+  /** Padded pings, and the largest that each way carries. */
+  readonly large: { at: number; bytes: number }[] = [];
+  readonly narrow = new Map<Endpoint, number>();
+  readonly limits: { at: number; mtu: number }[] = [];
+  deviceMtu = 1_420;
+  interfaceMtu = 65_535;
   readonly refused = { probe: 0, remote: 0 };
   armed = true;
   awaitedSince: Instant = UNSET;
@@ -57,6 +63,17 @@ export class Rig {
           if (rtt !== undefined) this.later(rtt, () => this.pong(txid, endpoint));
           return true;
         },
+        probeMtu: (endpoint, txid, bytes, now) => {
+          this.large.push({ at: now - START, bytes });
+          const rtt = this.ways.get(endpoint);
+          if (bytes > this.interfaceMtu) return 'tooBig';
+          if (rtt !== undefined && bytes <= (this.narrow.get(endpoint) ?? Number.POSITIVE_INFINITY)) {
+            this.later(rtt, () => this.pong(txid, endpoint));
+          }
+          return 'sent';
+        },
+        limitMtu: (mtu) => this.limits.push({ at: this.t, mtu }),
+        deviceMtu: () => this.deviceMtu,
         use: (endpoint, now) => this.uses.push({ at: now - START, endpoint }),
         handshake: (now) => this.handshakes.push(now - START),
         rearm: () => {
