@@ -194,12 +194,16 @@ function replay(seed: number, { kind, minutes, nodes, crypto }: PrintOptions): s
 function summary(results: readonly Result[]): string {
   const sum = (of: (result: Result) => number): number => results.reduce((total, result) => total + of(result), 0);
   const common = `${sum((r) => r.datagrams)} datagrams, ${sum((r) => r.packetsDelivered)} packets delivered`;
-  const paths = results.filter((result): result is PathRunResult => 'directPairs' in result);
+  const paths = results.filter((result): result is PathRunResult => 'trials' in result);
   if (paths.length > 0) {
     const all = (of: (path: PathRunResult) => number): number => paths.reduce((before, path) => before + of(path), 0);
+    const most = (of: (path: PathRunResult) => number): number => Math.max(...paths.map(of));
     return (
       `${common}, ${all((r) => r.hosts)} nodes, ${all((r) => r.controlMessages)} control messages, ` +
-      `${all((r) => r.directPairs)} pairs direct, ${all((r) => r.relayedPairs)} relayed`
+      `${all((r) => r.trials.direct)} pairs direct, ${all((r) => r.trials.relayed)} relayed, ` +
+      `${all((r) => r.trials.deaths)} paths and ${all((r) => r.trials.relayDeaths)} relays that died under traffic ` +
+      `(silence of at most ${most((r) => r.trials.longestSilenceMs).toFixed(0)} and ` +
+      `${most((r) => r.trials.longestRelaySilenceMs).toFixed(0)} ms), ${all((r) => r.trials.promotions)} promoted`
     );
   }
   const meshes = results.filter((result): result is MeshRunResult => 'transactions' in result);

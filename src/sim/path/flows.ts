@@ -35,6 +35,8 @@ export class Flow {
   /** Of the newest: how it came, and who brought it. */
   way: Way | null = null;
   carrier: Machine | null = null;
+  /** How many came by relay. */
+  relayed = 0;
   /** How long after a packet that was sent later the latest came. */
   overtakenMs = 0;
   /** Of whatever arrived. */
@@ -57,6 +59,7 @@ export class Flow {
 
   arrived(index: number, sentAt: Instant, way: Way, now: Instant): void {
     this.arrivals++;
+    if (way === 'relayed') this.relayed++;
     this.way = way;
     this.arrivedAt[index] = now;
     this.longestLatencyMs = Math.max(this.longestLatencyMs, now - sentAt);
@@ -155,7 +158,10 @@ export class Flows {
     if (sent.arrived) this.#world.violated(`${node.name} received ${what} twice`);
     sent.arrived = true;
     const way = this.#wayOf(sent, carrier);
-    if (way === null && carrier !== null && this.#eavesdroppers.has(carrier)) return;
+    if (way === null && carrier !== null && this.#eavesdroppers.has(carrier)) {
+      sent.flow?.arrived(sent.index, sent.at, sent.flow.way ?? 'direct', this.#world.now);
+      return;
+    }
     if (way === null) {
       this.#world.violated(`${what} of ${sent.from.name} was carried to ${node.name} by ${carrier?.name ?? 'nobody'}`);
       return;

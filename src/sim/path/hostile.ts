@@ -7,7 +7,8 @@ import { type Endpoint, formatEndpoint, type IpAddress } from '../../base/ip.ts'
 import type { Prng } from '../../base/prng.ts';
 import { RELAY_HEADER_BYTES, RELAY_MESSAGE_TYPE } from '../../base/relayed.ts';
 import { encodePong, encodeRelaySlot } from '../../mesh/frames.ts';
-import { encodeSuccess } from '../../path/stun/message.ts';
+import { encodeSuccess, looksLikeStun } from '../../path/stun/message.ts';
+import { STUN_HEADER_BYTES, TRANSACTION_ID_BYTES } from '../../path/stun/numbers.ts';
 import type { PunchRequest } from '../../protocol/control.ts';
 import { CANDIDATES_MAX, type Candidate } from '../../protocol/values.ts';
 import type { Datagram, Machine } from '../nat/sites.ts';
@@ -19,7 +20,6 @@ export const HOSTILITIES = ['none', 'outsider', 'member', 'relay'] as const;
 export type Hostility = (typeof HOSTILITIES)[number];
 
 const CAPTURED_MAX = 64;
-const TRANSACTION_ID_BYTES = 12;
 /** Of one act. */
 const FORGERIES = 12;
 
@@ -77,12 +77,18 @@ export class Outsider {
     this.#send(source, this.#prng.chance(0.7) ? to : this.#someEndpoint(), bytes);
   }
 
-  /** An answer to a question that was not asked, as if from the server. */
+  /** An answer as if from the server: to a question that was not asked, or to one that was overheard. */
   #forgeStun(): void {
     const id = new Uint8Array(TRANSACTION_ID_BYTES);
     this.#prng.fill(id);
-    const bytes = encodeSuccess(id, { xorMapped: this.#own });
-    this.#send(this.#prng.pick(this.#targets.stunServers), this.#someEndpoint(), bytes);
+    const asked = this.#captured.find(({ datagram }) => looksLikeStun(datagram.bytes));
+    if (asked === undefined || this.#prng.chance(0.5)) {
+      const server = this.#prng.pick(this.#targets.stunServers);
+      this.#send(server, this.#someEndpoint(), encodeSuccess(id, { xorMapped: this.#own }));
+      return;
+    }
+    id.set(asked.datagram.bytes.subarray(STUN_HEADER_BYTES - TRANSACTION_ID_BYTES, STUN_HEADER_BYTES));
+    this.#send(asked.to, asked.datagram.source, encodeSuccess(id, { xorMapped: this.#own }));
   }
 
   /** To a relay, for somebody's slot, from somebody who has proved nothing there. */

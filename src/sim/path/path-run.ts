@@ -4,8 +4,9 @@
 
 import type { Reached } from '../mesh/reached.ts';
 import { Cast } from './cast.ts';
+import type { Hostility } from './hostile.ts';
 import { PathChaos } from './path-chaos.ts';
-import { PathTrials } from './path-trials.ts';
+import { PathTrials, type TrialCounts } from './path-trials.ts';
 import { PathWorld, type PathWorldOptions } from './path-world.ts';
 
 export interface PathRunOptions extends PathWorldOptions {
@@ -24,11 +25,8 @@ export interface PathRunResult {
   readonly packetsDelivered: number;
   readonly events: number;
   readonly controlMessages: number;
-  /** Pairs that ended up on a direct path, and on a relayed one. */
-  readonly directPairs: number;
-  readonly relayedPairs: number;
-  /** The longest that nothing came after a path had died under traffic; ms. */
-  readonly longestSilenceMs: number;
+  readonly hostility: Hostility;
+  readonly trials: Readonly<TrialCounts>;
   readonly reached: Readonly<Reached>;
 }
 
@@ -65,9 +63,8 @@ export function simulatePaths(options: PathRunOptions): PathRunResult {
     packetsDelivered: cast.flows.counts.delivered,
     events: world.counts.events,
     controlMessages: world.counts.controlMessages,
-    directPairs: trials.counts.direct,
-    relayedPairs: trials.counts.relayed,
-    longestSilenceMs: trials.counts.longestSilenceMs,
+    hostility: cast.hostility,
+    trials: trials.counts,
     reached: world.reached,
   };
 }

@@ -35,15 +35,42 @@ const RELAY_FLOWS_AGAIN_MS = 6_000;
 /** A session begins, is used over the relay, and promoted. */
 const PROMOTION_MS = 4_000;
 
+/** Those that mean harm are at it under traffic. */
+const DISTURBED_MS = 3_000;
+const HARM_EACH_MS = 250;
+
 /** Peers without data send a keepalive, are probed no more, and then nothing happens. */
 const QUIET_AFTER_MS = 45_000;
 const QUIET_FOR_MS = 60_000;
+
+/** Pairs that ended up on a direct path and on a relayed one, how often each trial was made, and the longest silences in ms. */
+export interface TrialCounts {
+  direct: number;
+  relayed: number;
+  disturbed: number;
+  deaths: number;
+  relayDeaths: number;
+  promotions: number;
+  quiet: number;
+  longestSilenceMs: number;
+  longestRelaySilenceMs: number;
+}
 
 export class PathTrials {
   readonly #cast: Cast;
   readonly #world: PathWorld;
   readonly #chaos: PathChaos;
-  readonly counts = { direct: 0, relayed: 0, deaths: 0, promotions: 0, longestSilenceMs: 0, longestRelaySilenceMs: 0 };
+  readonly counts: TrialCounts = {
+    direct: 0,
+    relayed: 0,
+    deaths: 0,
+    relayDeaths: 0,
+    promotions: 0,
+    disturbed: 0,
+    quiet: 0,
+    longestSilenceMs: 0,
+    longestRelaySilenceMs: 0,
+  };
 
   constructor(cast: Cast, chaos: PathChaos) {
     this.#cast = cast;
@@ -83,6 +110,7 @@ export class PathTrials {
     const trials = [
       () => this.#communicate(),
       () => this.#direct(),
+      () => this.#undisturbed(),
       () => prng.chance(0.6) && this.#pathDies(),
       () => prng.chance(0.6) && this.#relayDies(),
       () => prng.chance(0.6) && this.#promotion(),
@@ -147,6 +175,30 @@ export class PathTrials {
     return [flows.start(a, b, intervalMs), flows.start(b, a, intervalMs)];
   }
 
+  /** Whatever those do that mean harm, a pair stays on its path, and loses nothing. */
+  #undisturbed(): void {
+    const { flows, pairs, hostility } = this.#cast;
+    const able = hostility === 'relay' ? pairs.filter((pair) => this.#isDirect(pair)) : pairs;
+    if (hostility === 'none' || able.length === 0) return;
+    const pair = this.#world.prng.pick(able);
+    const wasDirect = this.#isDirect(pair);
+    const steady = this.#steady(pair, INTERVAL_MS);
+    for (let ms = 0; ms < DISTURBED_MS; ms += HARM_EACH_MS) this.#run(HARM_EACH_MS);
+    for (const flow of steady) flows.stop(flow);
+    this.#run(this.#longestRoundTripMs(pair));
+    for (const { from, to, lost, relayed } of steady) {
+      if (lost > 0) this.#world.violated(`${from.name} > ${to.name}: ${lost} were lost to the ${hostility}`);
+      if (wasDirect && relayed > 0)
+        this.#world.violated(`${from.name} > ${to.name}: ${relayed} went by relay because of the ${hostility}`);
+    }
+    this.counts.disturbed++;
+  }
+
+  #longestRoundTripMs([a, b]: Pair): number {
+    const relays = this.#cast.relays.map(({ machine }) => machine);
+    return relayedRoundTripMs(a.machine, b.machine, relays);
+  }
+
   /** The path that is used dies in one direction or both. */
   #pathDies(): void {
     const { prng } = this.#world;
@@ -202,6 +254,7 @@ export class PathTrials {
       relay.crash();
       const silenceMs = this.#flowAgain(steady, RELAY_DEAD_MS, RELAY_FLOWS_AGAIN_MS, relay.name);
       this.counts.longestRelaySilenceMs = Math.max(this.counts.longestRelaySilenceMs, silenceMs);
+      this.counts.relayDeaths++;
       relay.start(null);
     }
     for (const flow of steady) this.#cast.flows.stop(flow);
@@ -224,11 +277,7 @@ export class PathTrials {
     const steady = this.#steady(pair, INTERVAL_MS);
     this.#run(PROMOTION_MS);
     for (const flow of steady) flows.stop(flow);
-    const limitMs = relayedRoundTripMs(
-      pair[0].machine,
-      pair[1].machine,
-      this.#cast.relays.map(({ machine }) => machine),
-    );
+    const limitMs = this.#longestRoundTripMs(pair);
     this.#run(limitMs + LOOK_MS);
     for (const { from, to, lost, overtakenMs } of steady) {
       const what = `${from.name} > ${to.name}, from the first packet on`;
@@ -248,6 +297,7 @@ export class PathTrials {
     this.#run(QUIET_AFTER_MS);
     const { toNodes, relayed } = this.#cast.counts;
     this.#run(QUIET_FOR_MS);
+    this.counts.quiet++;
     if (this.#cast.counts.toNodes !== toNodes) this.#world.violated('idle nodes sent to one another');
     if (this.#cast.counts.relayed !== relayed) this.#world.violated('idle nodes sent to one another by relay');
   }
