@@ -357,8 +357,10 @@ export class RelayHost {
 
   /** Tells everyone to go, and waits until they have, or for so long; not at all when there is no other relay to go to. */
   async drain(limitMs: number): Promise<void> {
-    const others = [...this.engine.netmap.nodes()].some(({ tags, online }) => online && tags.includes(RELAY_TAG));
-    const waitMs = others ? limitMs : 0;
+    // Without the controller it is not known who is there.
+    const known = this.#control?.status().state === 'connected';
+    const relays = [...this.engine.netmap.nodes()].filter(({ tags }) => tags.includes(RELAY_TAG));
+    const waitMs = relays.some(({ online }) => online || !known) ? limitMs : 0;
     const told = this.engine.drain(waitMs / 1000, this.plane.now());
     if (told === 0) return;
     const end = performance.now() + waitMs;
