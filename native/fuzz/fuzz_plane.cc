@@ -100,11 +100,11 @@ class Run {
     const uint32_t relay = 1 + (how >> 4) % kRelays;
     if ((how & 7) == 0) return plane_.set_relay(relay, (how & 8) != 0 ? SocketAddress{} : relay_address(relay));
     if (!plane_.peer_exists(peer)) return;
-    const Bytes header = relayed(how >> 4, {});
+    const auto name = relay_slot(how >> 4);
     const RelayLimits limits{(how & 8) != 0 ? 100 : kNever, 300};
     switch (how & 7) {
       case 1: return plane_.set_endpoint(peer, relayed_at(relay, how >> 6));
-      case 2: return plane_.set_relay_slot(peer, header.data() + kRelaySlotAt, limits, now_);
+      case 2: return plane_.set_relay_slot(peer, name.data(), limits, now_);
       case 3: return plane_.set_relay_slot(peer, nullptr, limits, now_);
       case 4: return plane_.set_path_mtu(peer, (how & 8) != 0 ? 0 : input_.word());
       default: break;

@@ -16,11 +16,6 @@ namespace {
 constexpr uint32_t kHereSlot = 1;
 constexpr uint32_t kThereSlot = 2;
 
-void put_relay_slot(uint8_t number, uint8_t (&slot)[kRelaySlotBytes]) {
-  const Bytes header = relayed(number, {});
-  std::memcpy(slot, header.data() + kRelaySlotAt, kRelaySlotBytes);
-}
-
 /** A device without a TUN in the namespace in which it is made. */
 struct RelayHost {
   EventWaker waker;
@@ -43,9 +38,8 @@ struct RelayHost {
   uint32_t user(uint8_t number, const SocketAddress& at, double bytes_per_second = kNever) {
     const uint32_t peer = plane().add_peer(true);
     plane().set_endpoint(peer, at);
-    uint8_t slot[kRelaySlotBytes];
-    put_relay_slot(number, slot);
-    plane().set_relay_slot(peer, slot, RelayLimits{bytes_per_second, bytes_per_second}, device->now());
+    const RelayLimits limits{bytes_per_second, bytes_per_second};
+    plane().set_relay_slot(peer, relay_slot(number).data(), limits, device->now());
     return peer;
   }
 };

@@ -23,8 +23,7 @@ struct Relay : OnePlane {
     }
   }
   void set_slot(uint32_t user, const RelayLimits& limits) {
-    const Bytes header = relayed(slot_of(user), {});
-    plane.set_relay_slot(user, header.data() + kRelaySlotAt, limits, now);
+    plane.set_relay_slot(user, relay_slot(slot_of(user)).data(), limits, now);
   }
   static uint8_t slot_of(uint32_t user) { return static_cast<uint8_t>(user + 1); }
 };

@@ -193,9 +193,9 @@ class Commander {
     return OnePlane::endpoint_of(random_.below(8));
   }
   void user(uint32_t slot) {
-    const Bytes header = relayed(static_cast<uint8_t>(random_.below(kPeers)), {});
+    const auto name = relay_slot(static_cast<uint8_t>(random_.below(kPeers)));
     const RelayLimits limits{random_.one_in(2) ? kNever : 1000, 10'000};
-    plane_.set_relay_slot(slot, random_.one_in(5) ? nullptr : header.data() + kRelaySlotAt, limits, 1000);
+    plane_.set_relay_slot(slot, random_.one_in(5) ? nullptr : name.data(), limits, 1000);
   }
   void replace(uint32_t slot) {
     plane_.remove_peer(slot, 1000);

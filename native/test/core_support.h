@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <functional>
@@ -163,19 +164,17 @@ struct SelfSession {
   }
 };
 
-/** As it looks between a node and a relay. `slot`: its last byte; the others are 7. */
-inline Bytes relayed(uint8_t slot, const Bytes& inner) {
-  Bytes datagram(kRelayHeader + inner.size(), 7);
-  store_le32(datagram.data(), kRelayMessageType);
-  datagram[kRelayHeader - 1] = slot;
-  std::copy(inner.begin(), inner.end(), datagram.begin() + kRelayHeader);
+/** `last`: the slot's last byte; the others are 7. */
+inline std::array<uint8_t, kRelaySlotBytes> relay_slot(uint8_t last) { return {7, 7, 7, 7, 7, 7, 7, last}; }
+/** As it looks between a node and a relay. */
+inline Bytes relayed(uint8_t last, const Bytes& inner) {
+  Bytes datagram(kRelayHeader);
+  put_relay_header(datagram.data(), relay_slot(last).data());
+  for (const uint8_t byte : inner) datagram.push_back(byte);
   return datagram;
 }
 /** [100::707:707:707:7SS]:number */
-inline SocketAddress relayed_at(uint32_t number, uint8_t slot) {
-  const Bytes header = relayed(slot, {});
-  return relayed_endpoint(number, header.data() + kRelaySlotAt);
-}
+inline SocketAddress relayed_at(uint32_t number, uint8_t last) { return relayed_endpoint(number, relay_slot(last).data()); }
 
 /** A bound plane and one context that is both the commands' and the worker's. */
 struct OnePlane {

@@ -33,8 +33,7 @@ Bytes datagram_to(uint8_t slot, uint32_t message) {
 }
 
 void set_slot(Plane& plane, uint32_t peer, uint8_t number, const RelayLimits& limits, double now) {
-  const Bytes header = relayed(number, {});
-  plane.set_relay_slot(peer, header.data() + kRelaySlotAt, limits, now);
+  plane.set_relay_slot(peer, relay_slot(number).data(), limits, now);
 }
 
 // — the plane alone —
