@@ -20,7 +20,7 @@ export interface Pong {
   readonly txid: number;
   /** From the frame that left (a session that had to be made first is not in it) to the answer. */
   readonly rttMs: number;
-  /** Where the answer came from. */
+  /** What was asked: where the ping went, though another path may be the active one by now. */
   readonly endpoint: Endpoint;
   /** Where the peer saw us come from; null when it did not say. */
   readonly observed: Endpoint | null;

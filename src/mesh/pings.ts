@@ -117,7 +117,7 @@ export class Pings {
         this.#paths.pingedFrom(mesh, endpointOf(source), receivedAt);
         break;
       case 'pong':
-        this.#matched(mesh, peer, frame, receivedAt);
+        this.#matched(mesh, frame, receivedAt);
         break;
       case 'relaySlot':
       case 'relayRefused':
@@ -168,11 +168,10 @@ export class Pings {
 
   #matched(
     mesh: MeshPeer,
-    peer: Peer,
     pong: { readonly txid: number; readonly observed: PingState['observed'] },
     receivedAt: Instant,
   ): void {
-    const { counters, outputs, plane } = this.#context;
+    const { counters, outputs } = this.#context;
     const known = this.#inFlight.get(pong.txid);
     const { id } = mesh.node;
     const ping = known !== undefined && known.id === id && known.sentAt !== null ? known : null;
@@ -191,9 +190,9 @@ export class Pings {
     if (ping === null) return;
     this.#inFlight.delete(pong.txid);
     const rttMs = Math.max(0, elapsedMs(ping.sentAt ?? receivedAt, receivedAt));
-    if (ping.sentTo !== null) this.#paths.answered(mesh, ping.sentTo, rttMs, receivedAt);
-    const endpoint = plane.endpoint(peer.slot);
+    const endpoint = ping.sentTo;
     if (endpoint === null) return;
+    this.#paths.answered(mesh, endpoint, rttMs, receivedAt);
     outputs.pong({ id, txid: pong.txid, rttMs, endpoint, observed });
   }
 }

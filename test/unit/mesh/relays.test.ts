@@ -278,6 +278,23 @@ describe('two nodes with a direct way', () => {
     expect([pathOf(alice, bob), pathOf(bob, alice)]).toEqual(['direct', 'direct']);
   });
 
+  test('a ping that went by the relay is said to have been answered by it, though the direct path was faster', () => {
+    const it = lab(1, () => 30);
+    const { world, alice, bob } = it;
+    firewalled(world, alice, bob);
+    world.losesPunch = () => true;
+    const ping = () => alice.act((mesh, now) => mesh.ping(bob.id, now));
+    ping();
+    expect(world.runUntil(() => alice.pongs.length > 0, 1_000)).toBe(true);
+    expect(pathOf(alice, bob)).toBe('direct');
+    ping();
+    world.run(100);
+    expect(alice.pongs.map(({ rttMs, endpoint }) => [rttMs, isRelayed(endpoint)])).toEqual([
+      [160, true],
+      [20, false],
+    ]);
+  });
+
   test('that breaks go on over the relay within 700 ms, and back when it is whole', () => {
     const it = lab(1);
     const { world, alice, bob, relays } = it;
