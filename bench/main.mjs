@@ -1,4 +1,4 @@
-// `npm run bench` and, with `mesh` as the first word, `npm run bench:mesh`: compiles the bench, which shares its laboratory with the interop tests, and runs it. Plain JavaScript
+// `npm run bench` and, with `mesh` or `paths` as the first word, `npm run bench:mesh` or `bench:paths`: compiles the bench, which shares its laboratory with the interop tests, and runs it. Plain JavaScript
 // so that every supported Node can start it; everything else is in run.ts and beside it.
 
 import { execFileSync } from 'node:child_process';
@@ -24,6 +24,7 @@ execFileSync(process.execPath, [compiler, '-p', join(here, 'tsconfig.json')], {
 });
 
 const args = process.argv.slice(2);
-const which = args[0] === 'mesh' ? 'bench/mesh/run.js' : 'bench/run.js';
+const folder = ['mesh', 'paths'].find((name) => name === args[0]);
+const which = folder === undefined ? 'bench/run.js' : `bench/${folder}/run.js`;
 const { main } = await import(pathToFileURL(join(output, which)).href);
-process.exit(await main(args[0] === 'mesh' ? args.slice(1) : args));
+process.exit(await main(folder === undefined ? args : args.slice(1)));

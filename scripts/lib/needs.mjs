@@ -77,7 +77,7 @@ const TEST = [
   'clang',
   'clangRuntime',
 ];
-const BENCH = [...TUNNEL, 'wireguardGo', 'ps', 'setpriv'];
+const BENCH = [...TUNNEL, 'wireguardGo', 'ps', 'setpriv', 'nft', 'conntrack', 'ethtool'];
 const NAT_LAB = [...BUILD, 'iproute', 'ping', 'nft', 'conntrack', 'ethtool', 'setpriv'];
 
 /** Of packages that would open ports on the machine only because its tests were set up. */

@@ -1,0 +1,116 @@
+// The ways in which a path dies: what is made ready before, what happens, and what is mended after. `a` is behind the NAT to which
+// things happen, and begins the flow.
+
+import { ipBatch } from '../../test/integration/nat-lab/lib/network-tools.ts';
+import type { Host } from '../../test/interop/lib/lab.ts';
+import { type Kind, why } from './local.ts';
+import type { PathNode } from './path-node.ts';
+import type { PathRelay, PathWorld } from './path-world.ts';
+
+export interface Places {
+  readonly world: PathWorld;
+  readonly a: PathNode;
+  readonly b: PathNode;
+  readonly relays: readonly PathRelay[];
+}
+
+export interface FailoverEvent {
+  readonly name: string;
+  readonly label: string;
+  /** Of the path that dies. */
+  readonly path: Kind;
+  prepare(places: Places): Promise<void>;
+  strike(places: Places): Promise<void>;
+  mend(places: Places): Promise<void>;
+}
+
+const nothing = async (): Promise<void> => {};
+
+async function mendLinks({ world, a, b }: Places): Promise<void> {
+  await world.lab.mend(a.site, b.site);
+}
+
+/** The address on its LAN that it had first, and another. */
+const LAN_ADDRESSES = ['192.168.1.2', '192.168.1.77'] as const;
+const LAN_ROUTER = '192.168.1.1';
+
+async function moveOnLan(host: Host): Promise<void> {
+  const shown = await host.must(['ip', '-4', '-o', 'address', 'show', 'dev', 'eth0']);
+  const [from, to] = shown.includes(`${LAN_ADDRESSES[0]}/`) ? LAN_ADDRESSES : [...LAN_ADDRESSES].reverse();
+  await ipBatch(host, [
+    `address del ${from}/24 dev eth0`,
+    `address add ${to}/24 dev eth0`,
+    `route replace default via ${LAN_ROUTER}`,
+  ]);
+}
+
+/** The relay by which `a` sends to `b`. */
+async function relayInUse({ a, b, relays }: Places): Promise<PathRelay> {
+  const { path } = await why(a, b);
+  const found = relays.find(({ address }) => path?.endpoint.startsWith(`${address}:`));
+  if (found === undefined) throw new Error(`no relay is at ${path?.endpoint}`);
+  return found;
+}
+
+let killed: PathRelay | null = null;
+
+export const EVENTS: readonly FailoverEvent[] = [
+  {
+    name: 'cut',
+    label: 'direct path cut both ways',
+    path: 'direct',
+    prepare: nothing,
+    strike: ({ world, a, b }) => world.lab.cut(a.site, b.site),
+    mend: mendLinks,
+  },
+  {
+    name: 'one-way',
+    label: 'direct path cut one way',
+    path: 'direct',
+    prepare: nothing,
+    strike: ({ world, a, b }) => world.lab.drop(a.site, b.site),
+    mend: mendLinks,
+  },
+  {
+    name: 'rebinding',
+    label: 'NAT rebinding: mappings forgotten, other ports',
+    path: 'direct',
+    prepare: nothing,
+    strike: ({ a }) => a.site.rebind('ports'),
+    mend: nothing,
+  },
+  {
+    name: 'reboot',
+    label: 'NAT reboot: mappings forgotten',
+    path: 'direct',
+    prepare: nothing,
+    strike: ({ a }) => a.site.reboot(),
+    mend: nothing,
+  },
+  {
+    name: 'address',
+    label: "the node's own address changes",
+    path: 'direct',
+    prepare: nothing,
+    strike: ({ a }) => moveOnLan(a.host),
+    mend: nothing,
+  },
+  {
+    name: 'relay',
+    label: 'relay killed, another is there',
+    path: 'relay',
+    prepare: ({ world, a, b }) => world.lab.cut(a.site, b.site),
+    strike: async (places) => {
+      killed = await relayInUse(places);
+      await killed.kill();
+    },
+    mend: async (places) => {
+      await mendLinks(places);
+      await killed?.start();
+      killed = null;
+      await places.world.untilHome([places.a, places.b]);
+    },
+  },
+];
+
+export const EVENT_NAMES: readonly string[] = EVENTS.map(({ name }) => name);
