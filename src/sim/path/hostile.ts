@@ -3,6 +3,7 @@
 // must change no path of others; the checks are the same as in runs without them.
 
 import { fromBase64, toHex } from '../../base/bytes.ts';
+import { elapsedMs, type Instant } from '../../base/instant.ts';
 import { type Endpoint, formatEndpoint, type IpAddress } from '../../base/ip.ts';
 import type { Prng } from '../../base/prng.ts';
 import { RELAY_HEADER_BYTES, RELAY_MESSAGE_TYPE } from '../../base/relayed.ts';
@@ -20,6 +21,8 @@ export const HOSTILITIES = ['none', 'outsider', 'member', 'relay'] as const;
 export type Hostility = (typeof HOSTILITIES)[number];
 
 const CAPTURED_MAX = 64;
+/** By then the original has arrived, if it does. */
+const ARRIVED_MS = 1_000;
 /** Of one act. */
 const FORGERIES = 12;
 
@@ -36,7 +39,7 @@ export class Outsider {
   readonly #targets: Targets;
   readonly #machine: Machine;
   readonly #prng: Prng;
-  readonly #captured: { readonly datagram: Datagram; readonly to: Endpoint }[] = [];
+  readonly #captured: { readonly datagram: Datagram; readonly to: Endpoint; readonly at: Instant }[] = [];
 
   constructor(targets: Targets, machine: Machine) {
     this.#targets = targets;
@@ -47,7 +50,7 @@ export class Outsider {
 
   #overhears(from: Machine, datagram: Datagram): void {
     if (from === this.#machine) return;
-    const entry = { datagram, to: datagram.destination };
+    const entry = { datagram, to: datagram.destination, at: this.#targets.world.now };
     if (this.#captured.length < CAPTURED_MAX) this.#captured.push(entry);
     else if (this.#prng.chance(0.05)) this.#captured[this.#prng.nextInt(0, CAPTURED_MAX - 1)] = entry;
   }
@@ -69,7 +72,9 @@ export class Outsider {
   /** What was sent before, to where it went or elsewhere, from where it came or from here, perhaps altered. */
   #replay(): void {
     if (this.#captured.length === 0) return;
-    const { datagram, to } = this.#prng.pick(this.#captured);
+    const { datagram, to, at } = this.#prng.pick(this.#captured);
+    // Whoever is on the way and faster can take a packet's place, and be taken for where its sender is (paper §6.5).
+    if (elapsedMs(at, this.#targets.world.now) < ARRIVED_MS) return;
     const bytes = datagram.bytes.slice();
     if (this.#prng.chance(0.3) && bytes.length > 0)
       bytes[this.#prng.nextInt(0, bytes.length - 1)] = this.#prng.nextInt(0, 255);
