@@ -44,8 +44,25 @@ async function untilDirect(a: PathNode, b: PathNode): Promise<number> {
   return seen;
 }
 
+/** As NATs do with peers that were idle for long: what let in each the other's packets has run out, and the mappings for the relay have not. */
+async function forgetEachOther(a: PathNode, b: PathNode): Promise<void> {
+  for (const [one, other] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    const address = other.site.publicAddress;
+    for (const { host } of one.site.gateways) {
+      // Ends with 1 when there was nothing.
+      for (const which of ['--orig-dst', '--orig-src']) {
+        await host.run(['conntrack', '-D', '-p', 'udp', which, address ?? '']);
+      }
+    }
+  }
+}
+
 async function measure(program: string, a: PathNode, b: PathNode): Promise<Round> {
   await makeIdle(a, b);
+  await forgetEachOther(a, b);
   const flow = await Flow.start(program, a, b);
   let seen: [number, number] | null = null;
   try {
