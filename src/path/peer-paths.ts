@@ -372,7 +372,13 @@ export class PeerPaths {
     if (!this.#live) return;
     this.#do(this.#silence.handleDeadline(this.#facts(), now), now);
     this.#probeDue(now);
-    if (this.#live && this.#mtuAt() <= now) this.#mtu.handleDeadline(this.set.active?.rttMs ?? null, now);
+    if (!this.#live || this.#mtuAt() > now) return;
+    if (this.#isWanted(now)) this.#mtu.handleDeadline(this.set.active?.rttMs ?? null, now);
+    else this.#sleep(now);
+  }
+
+  #isWanted(now: Instant): boolean {
+    return isWorthProbing(latest(this.#outputs.traffic().lastData, this.#wantedAt), now);
   }
 
   // — sizes —
@@ -532,7 +538,7 @@ export class PeerPaths {
     if (!this.#live || this.#dormant) return;
     this.#budgetAt = NEVER;
     if (this.#probesAt() > now) return;
-    if (!isWorthProbing(latest(this.#outputs.traffic().lastData, this.#wantedAt), now)) {
+    if (!this.#isWanted(now)) {
       this.#sleep(now);
       return;
     }

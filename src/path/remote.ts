@@ -26,8 +26,10 @@ export interface RemoteChange {
 
 /** Changes that a remote remembers. */
 export const HISTORY_MAX = 16;
-/** RFC 6298 §2: how much of a new sample goes into the smoothed round trip. */
+/** How much of a new sample goes into the smoothed round trip: RFC 6298 §2 for those that are close together, else more. */
 const SMOOTHING = 1 / 8;
+const SMOOTHING_RARE = 1 / 2;
+const RARE_MS = 1_000;
 
 const LONG_AGO = Number.NEGATIVE_INFINITY as Instant;
 
@@ -110,7 +112,8 @@ export class Remote {
 
   answered(rttMs: number, now: Instant): void {
     this.lastRttMs = rttMs;
-    this.rttMs = this.rttMs === null || this.state !== 'works' ? rttMs : this.rttMs + (rttMs - this.rttMs) * SMOOTHING;
+    const weight = elapsedMs(this.answeredAt, now) < RARE_MS ? SMOOTHING : SMOOTHING_RARE;
+    this.rttMs = this.rttMs === null || this.state !== 'works' ? rttMs : this.rttMs + (rttMs - this.rttMs) * weight;
     this.answeredAt = now;
     this.unanswered = 0;
     this.unansweredSince = NEVER;

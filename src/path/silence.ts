@@ -40,7 +40,8 @@ export type SilenceAct =
 
 type State =
   | { readonly kind: 'quiet' }
-  | { readonly kind: 'watching'; readonly until: Instant }
+  /** Data has waited since `since`. */
+  | { readonly kind: 'watching'; readonly since: Instant; readonly until: Instant }
   | {
       readonly kind: 'asking';
       readonly since: Instant;
@@ -96,8 +97,12 @@ export class Silence {
     if (facts.awaitedSince === UNSET) return ['rearm'];
     if (elapsedMs(facts.lastReceive, now) > LONG_SILENCE_MS)
       return this.ask({ strict: false, pinged: false }, facts, now);
-    this.#state = { kind: 'watching', until: after(facts.awaitedSince, silenceMs(facts.rttMs)) };
+    this.#watch(facts);
     return [];
+  }
+
+  #watch({ awaitedSince, rttMs }: TrafficFacts): void {
+    this.#state = { kind: 'watching', since: awaitedSince, until: after(awaitedSince, silenceMs(rttMs)) };
   }
 
   /** There is a reason to ask the active path now. `pinged`: something that it answers has just left. */
@@ -145,7 +150,7 @@ export class Silence {
       case 'quiet':
         return [];
       case 'watching':
-        return this.#watched(facts, now);
+        return this.#watched(state, facts, now);
       case 'asking':
         return this.#asked(state, facts, now);
       case 'adrift':
@@ -155,16 +160,18 @@ export class Silence {
     }
   }
 
-  #watched(facts: TrafficFacts, now: Instant): SilenceAct[] {
+  #watched(state: Extract<State, { kind: 'watching' }>, facts: TrafficFacts, now: Instant): SilenceAct[] {
     this.#state = QUIET;
+    // An answer that another path gave to a probe of its own is none to the data.
+    if (facts.lastReceive < state.since || facts.lastReceive <= this.#elsewhereAt) {
+      return this.ask({ strict: false, pinged: false }, facts, now);
+    }
     if (facts.awaitedSince === UNSET) {
       const unchecked = this.#apart && elapsedMs(this.#activeAnsweredAt, now) >= APART_CHECK_MS;
       return unchecked ? this.ask({ strict: true, pinged: false }, facts, now) : ['rearm'];
     }
-    const until = after(facts.awaitedSince, silenceMs(facts.rttMs));
-    if (until <= now) return this.ask({ strict: false, pinged: false }, facts, now);
-    this.#state = { kind: 'watching', until };
-    return [];
+    this.#watch(facts);
+    return this.deadline > now ? [] : this.ask({ strict: false, pinged: false }, facts, now);
   }
 
   #asked(state: Extract<State, { kind: 'asking' }>, facts: TrafficFacts, now: Instant): SilenceAct[] {
