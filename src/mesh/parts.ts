@@ -1,4 +1,5 @@
-// The parts of the mesh engine put together: who tells whom. The rules are in the parts; what is here is wires alone.
+// The parts of the mesh engine put together: who tells whom. The rules are in the parts; what is here is wires alone, and the order in
+// which they are joined.
 
 import type { Endpoint } from '../base/ip.ts';
 import { relayedParts } from '../base/relayed.ts';

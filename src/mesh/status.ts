@@ -1,4 +1,5 @@
-// What a person is told of peers and relays: read off the parts when somebody asks. No rules and no state.
+// What a person is told of peers and relays: read off the parts when somebody asks. No rules and no state; why a path is not used is
+// path-report.ts.
 
 import type { Instant, WallTime } from '../base/instant.ts';
 import type { Endpoint } from '../base/ip.ts';

@@ -1,4 +1,5 @@
-// Why a path is not used, one word each: the fixed list of `warren why`. What each means and what would mend it: docs/why.md.
+// Why a path is not used, one word each: the fixed list of `warren why`. What each means and what would mend it: docs/why.md. Which of
+// them is said of a path is decided in src/path/why.ts.
 
 export const PATH_CAUSES = [
   'untested', // not probed yet

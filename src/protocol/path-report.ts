@@ -1,4 +1,5 @@
-// What the daemon's local API says of paths: `warren why PEER` and `warren netcheck`. Types alone, as local-api.ts.
+// What the daemon's local API says of paths: `warren why PEER` and `warren netcheck`. Types alone, as in local-api.ts: the CLI reads what a
+// daemon of its own machine says.
 
 import type { PathCause } from './causes.ts';
 import type { Mapping } from './reach.ts';

@@ -5,9 +5,11 @@ import { ascii, readU16be, readU32be, writeU16be, writeU32be } from '../../../sr
 import { after, earliest, elapsedMs, type Instant, NEVER } from '../../../src/base/instant.ts';
 import { addressBytes, formatAddress, type IpAddress } from '../../../src/base/ip.ts';
 import { Prng } from '../../../src/base/prng.ts';
+import { ANSWER_WAITS_MS } from '../../../src/path/portmap/exchange.ts';
 import { GatewayMapping } from '../../../src/path/portmap/gateway-mapping.ts';
 import type { PortMapProtocol, PortMapStatus } from '../../../src/path/portmap/mapping.ts';
 import type { GatewayHttpAnswer, GatewayHttpRequest } from '../../../src/path/portmap/mapping-client.ts';
+import { SEARCH_WAITS_MS } from '../../../src/path/portmap/upnp-client.ts';
 import { readXml } from '../../../src/path/portmap/xml.ts';
 
 export const PORT = 51_820;
@@ -320,4 +322,26 @@ export class Rig {
     if (answer === 'unreachable') this.later(RTT_MS, () => this.machine.handleServerUnreachable(this.now));
     else if (answer !== null) this.later(RTT_MS, () => this.machine.handleServer(answer, this.now));
   }
+}
+
+export const GIVEN_UP_MS = ANSWER_WAITS_MS.reduce((sum, ms) => sum + ms, 0);
+export const SEARCHED_MS = SEARCH_WAITS_MS.reduce((sum, ms) => sum + ms, 0);
+
+export type Setting = 'pcp' | 'natpmp' | 'upnp';
+
+export function speaking(...protocols: readonly Setting[]): Rig {
+  const rig = new Rig();
+  if (protocols.includes('pcp')) rig.gateway.pcp = 'on';
+  if (protocols.includes('natpmp')) rig.gateway.natPmp = 'on';
+  if (protocols.includes('upnp')) rig.gateway.upnp = 'on';
+  return rig;
+}
+
+export function mapped(...protocols: readonly Setting[]): Rig {
+  const rig = speaking(...protocols);
+  rig.refresh();
+  rig.until(() => rig.isMapped, 2_000);
+  rig.run(GIVEN_UP_MS + SEARCHED_MS);
+  rig.take();
+  return rig;
 }
