@@ -271,13 +271,16 @@ TEST("hosts learn a path MTU: ping is told, and TCP takes smaller segments from 
   Tunnel tunnel;
   for (Host* host : {tunnel.here.get(), tunnel.there.get()}) host->plane().set_path_mtu(host->peer, 1300);
   ping("-c 1 -M do -s 1272 10.9.0.2");
-  CHECK(std::system("ping -n -q -c 1 -W 1 -M do -s 1273 10.9.0.2 >/dev/null 2>&1") != 0);
+  // Several, since one in 10 ms is answered.
+  const char* const too_big = "ping -n -q -c 4 -i 0.02 -W 1 -M do -s ";
+  const auto refused = [&](const char* what) { return std::system((std::string(too_big) + what + " >/dev/null 2>&1").c_str()) != 0; };
+  CHECK(refused("1273 10.9.0.2"));
   CHECK(shell_output("ip route get 10.9.0.2").find("mtu 1300") != std::string::npos);
-  CHECK(std::system("ping -n -q -c 1 -W 1 -M do -s 1253 fd09::2 >/dev/null 2>&1") != 0);
+  CHECK(refused("1253 fd09::2"));
   CHECK(shell_output("ip -6 route get fd09::2").find("mtu 1300") != std::string::npos);
   // What may be fragmented passes.
   ping("-c 1 -M dont -s 1372 10.9.0.2");
-  CHECK_EQ(tunnel.here->device->sum(Drop::outTooBig), uint64_t{2});
+  CHECK(tunnel.here->device->sum(Drop::outTooBig) >= 2);
 
   UniqueFd listener;
   tunnel.other.run([&] { listener.reset(listening_socket()); });
