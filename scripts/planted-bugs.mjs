@@ -86,8 +86,8 @@ export const BUGS = [
   {
     name: 'the queue is not flushed when an attempt is given up',
     file: 'src/wireguard/attempts.ts',
-    find: '    this.end(peer);\n    plane.dropStaged(peer.slot, { unreachable: true }, now);\n    if (!heard)',
-    replace: '    this.end(peer);\n    if (!heard)',
+    find: '    plane.dropStaged(peer.slot, { unreachable: true }, now);\n    if (!heard)',
+    replace: '    if (!heard)',
   },
   {
     name: 'keys are never wiped',
