@@ -23,7 +23,7 @@ import { isLoopback, type Stream } from './stream.ts';
 const STUN_PORTS = [3_478, 3_479];
 const SITES_MAX = 8;
 /** Most worlds are small: what they cost grows with the square. */
-const NODES_USUAL = 5;
+const NODES_USUAL = 4;
 const NODES_MAX = 10;
 const LARGE = 0.2;
 const RELAYS_MAX = 3;
@@ -240,7 +240,7 @@ export class Cast {
   }
 
   #onStream(from: Machine, datagram: Datagram): void {
-    this.world.digest.add(this.world.now, datagram.bytes);
+    this.world.note(datagram.bytes);
     this.#onWire(from, datagram);
   }
 
