@@ -329,6 +329,13 @@ export class MeshEngine {
     return this.#pings.inFlight;
   }
 
+  /** Peers whose paths are held in memory: those with an attempt or a session, and IDLE_PATHS_MAX at most beside them. */
+  get pathsHeld(): number {
+    let held = 0;
+    for (const { paths } of this.#roster.all()) if (paths !== null) held++;
+    return held;
+  }
+
   status(id: NodeId, now: Instant): MeshPeerStatus | null {
     const mesh = this.#roster.get(id);
     return mesh === undefined ? null : peerStatus(this.#parts, mesh, now);

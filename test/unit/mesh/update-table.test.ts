@@ -4,6 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { fromBase64, toHex } from '../../../src/base/bytes.ts';
 import { NEVER } from '../../../src/base/instant.ts';
 import type { Endpoint, IpAddress, IpPrefix } from '../../../src/base/ip.ts';
+import { IDLE_PATHS_MAX } from '../../../src/mesh/paths.ts';
+import type { NetmapNode } from '../../../src/protocol/netmap.ts';
 import type { NodeName } from '../../../src/protocol/values.ts';
 import { connectedMeshPair, type MeshNode, MeshWorld, meshPair, NETWORK } from './mesh-world.ts';
 import { nodeRecord } from './node-record.ts';
@@ -321,6 +323,23 @@ describe('a large network', () => {
     const wakes = alice.wakes;
     world.run(24 * 3_600_000);
     expect([alice.wakes, alice.mesh.nextDeadline(), world.log]).toEqual([wakes, NEVER, []]);
+    expect(alice.mesh.pathsHeld).toBe(0);
+  });
+
+  test('of which many were spoken with holds the paths of the last few of them', () => {
+    const world = new MeshWorld();
+    const alice = world.addNode('alice');
+    alice.snapshot(records.slice(0, 1_000));
+    const spoken = IDLE_PATHS_MAX + 100;
+    for (let i = 0; i < spoken; i++) {
+      const { id } = records[i] as NetmapNode;
+      alice.act((mesh, now) => mesh.ping(id, now));
+    }
+    expect(alice.mesh.pathsHeld).toBe(spoken);
+    // Nobody answers, and they are given up.
+    world.run(200_000);
+    expect(alice.mesh.pathsHeld).toBe(IDLE_PATHS_MAX);
+    expect(alice.mesh.nextDeadline()).toBe(NEVER);
   });
 
   test('takes a delta at the cost of its size', () => {
