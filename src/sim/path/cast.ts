@@ -8,6 +8,7 @@ import { newStunCounters, StunResponder } from '../../path/stun/responder.ts';
 import { RELAY_TAG } from '../../protocol/reach.ts';
 import type { NodeId } from '../../protocol/values.ts';
 import { Invariants } from '../invariants.ts';
+import { addCounters } from '../mesh/reached.ts';
 import { type Place, placeOf, SITE_KINDS, type SiteKind } from '../nat/kinds.ts';
 import type { Carrier, Datagram, Machine, Site } from '../nat/sites.ts';
 import { Flows } from './flows.ts';
@@ -104,6 +105,17 @@ export class Cast {
     this.world.controller.administer({ action: 'keys.create', input }, (answer) => {
       if (answer.ok && answer.result.kind === 'authKeyCreated') then(answer.result.secret);
     });
+  }
+
+  /** Adds up what the run has met. */
+  finish(): void {
+    const { reached, topology, controller } = this.world;
+    for (const member of this.members) member.finish();
+    controller.count();
+    addCounters(reached, 'ground', topology.losses);
+    addCounters(reached, 'relayed', this.forwarding.counts);
+    const boxes = new Set(topology.sites.flatMap((site) => [...site.boxes[4], ...site.boxes[6]]));
+    for (const box of boxes) addCounters(reached, 'box', { ...box.counts });
   }
 
   // — drawing —

@@ -51,8 +51,7 @@ export function simulatePaths(options: PathRunOptions): PathRunResult {
     chaos.heal();
     if (trials.gather()) trials.run();
   }
-  for (const member of cast.members) member.finish();
-  world.controller.count();
+  cast.finish();
   return {
     seed: options.seed,
     hosts: cast.nodes.length,

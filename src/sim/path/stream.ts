@@ -3,6 +3,7 @@
 // order and without loss while it lasts; what is sent before it is open waits, what is under way when it breaks is gone.
 
 import { type Endpoint, formatEndpoint, type IpAddress } from '../../base/ip.ts';
+import { add } from '../mesh/reached.ts';
 import type { Machine } from '../nat/sites.ts';
 import type { PathWorld } from './path-world.ts';
 
@@ -98,6 +99,7 @@ export class Stream {
         return;
       }
       this.#state = 'open';
+      add(this.#world.reached, 'streams.opened', 1);
       for (const bytes of this.#waiting.splice(0)) this.#up(bytes);
     });
   }
