@@ -7,6 +7,7 @@ import { nodeProvider } from '../crypto/node.ts';
 import type { DataPlane } from '../dataplane/dataplane.ts';
 import { MeshControl } from '../link/mesh-control.ts';
 import type { ControlStatus } from '../mesh/control-status.ts';
+import type { NetmapChange } from '../mesh/netmap.ts';
 import type { Delta, Snapshot, Welcome } from '../protocol/control.ts';
 import { parseJoinLink } from '../protocol/join-link.ts';
 import { RELAY_TAG } from '../protocol/reach.ts';
@@ -45,8 +46,8 @@ export interface RelayHostOptions {
   readonly renewLink?: () => Promise<string>;
 }
 
-/** Errors after which a fresh auth key may help. */
-const RENEWABLE: readonly string[] = ['unregistered', 'nodeRemoved', 'nodeExpired', 'authKeyInvalid', 'authKeyExpired'];
+/** Errors after which a fresh auth key may help. Not those by which an administrator shuts a member out for a while. */
+const RENEWABLE: readonly string[] = ['unregistered', 'nodeRemoved', 'authKeyInvalid', 'authKeyExpired', 'authKeyUsed'];
 const BATCHES_PER_TURN = 4;
 /** How often the interfaces are looked at: a relay's address seldom changes. */
 const INTERFACES_MS = 30_000;
@@ -240,7 +241,7 @@ export class RelayHost {
   #delta(message: Delta): void {
     const result = this.engine.applyDelta(message, this.plane.now());
     if (result.kind === 'resync') this.#control?.resync();
-    else this.#netmapChanged();
+    else if (result.changes.some(isWorthKeeping)) this.#netmapChanged();
   }
 
   /** Called from within the control client: nothing of it is called back at once. */
@@ -387,6 +388,11 @@ export class RelayHost {
     this.plane.close();
     await this.#state.close();
   }
+}
+
+/** Who the members are, and with which keys; where they are and whether they are there is old when it is read again. */
+function isWorthKeeping(change: NetmapChange): boolean {
+  return change.kind !== 'changed' || change.aspects.includes('tags');
 }
 
 /** A member of another controller's network is none of this one's, but keeps its keys. */

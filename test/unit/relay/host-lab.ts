@@ -50,6 +50,8 @@ export interface LabOptions {
   /** Of TCP; 0 = any. */
   readonly port?: number;
   readonly metrics?: boolean;
+  /** False: a controller alone. */
+  readonly withRelay?: boolean;
 }
 
 /** A controller with a relay inside; `joinLink` is of its first start. */
@@ -73,7 +75,7 @@ export async function hostLab(options: LabOptions = {}, joinLink: string | null 
   let relay: InnerRelay | null = null;
   await controller.accompany(async (inside) => {
     const inner = { dataDirectory: directory, port: options.relayPort ?? 0, publicAddress: null, version: 'test' };
-    relay = await startInnerRelay(inner, inside);
+    relay = options.withRelay === false ? null : await startInnerRelay(inner, inside);
     return relay;
   });
   let stopping: Promise<void> | null = null;

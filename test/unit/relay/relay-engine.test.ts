@@ -120,6 +120,14 @@ describe('a slot', () => {
     expect(relay.engine.nextDeadline()).toBe(NEVER);
   });
 
+  test('ends with its session, however that ends', () => {
+    const { relay } = relayedPair();
+    relay.act(({ engine }, now) => {
+      for (const peer of engine.peers()) engine.flush(peer, now);
+    });
+    expect(relay.engine.status()).toMatchObject({ sessions: 0, slots: 0 });
+  });
+
   test('is kept by a member that says something now and then', () => {
     const { world, relay, alice, bob } = relayedPair();
     const peer = alice.engine.peers().next().value as never;

@@ -266,12 +266,19 @@ describe('a relay by itself', { timeout: LIMIT_MS }, () => {
     await until('it is off', () => alice.relays().find(({ id }) => id === record?.id)?.online === false);
   });
 
-  test('ends at once when there is nobody to tell, or nowhere for them to go', async () => {
-    const lab = await hostLab();
-    const relay = await start(settings({ joinLink: await relayLink(lab) }));
-    const began = performance.now();
-    await relay.drain(30_000);
-    await relay.close();
-    expect(performance.now() - began).toBeLessThan(5_000);
-  });
+  test.each([true, false])(
+    'ends at once when there is nobody to tell, or nowhere to go: another relay %s',
+    async (other) => {
+      const lab = await hostLab({ withRelay: other });
+      const relay = await start(settings({ joinLink: await relayLink(lab) }));
+      if (!other) {
+        const alice = await node('alice', lab);
+        await alice.allocate(alice.relays()[0] as never, `127.0.0.1:${relay.port}` as Endpoint);
+      }
+      const began = performance.now();
+      await relay.drain(30_000);
+      await relay.close();
+      expect(performance.now() - began).toBeLessThan(5_000);
+    },
+  );
 });
