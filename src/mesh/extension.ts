@@ -1,4 +1,5 @@
-// The mesh's part in the engine: what the engine says of its peers goes to whichever part it concerns. No rules of its own.
+// The mesh's part in the engine: what the engine says of its peers goes to whichever part it concerns. No rules of its own; the hooks of
+// where peers are make the engine one whose peers do not roam.
 
 import { earliest } from '../base/instant.ts';
 import { formatAddress, formatEndpoint } from '../base/ip.ts';

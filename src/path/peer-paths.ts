@@ -5,7 +5,10 @@
 import { after, earliest, elapsedMs, type Instant, latest, NEVER } from '../base/instant.ts';
 import type { Endpoint } from '../base/ip.ts';
 import { choose } from './choose.ts';
+import { InFlight } from './in-flight.ts';
 import { MtuSearch } from './mtu-search.ts';
+import { inOrder, isSurer } from './order.ts';
+import type { PathOptions, PathOutputs } from './outputs.ts';
 import { PathSet } from './path-set.ts';
 import type { Remote, RemoteOrigin } from './remote.ts';
 import {
@@ -18,8 +21,6 @@ import {
 } from './schedule.ts';
 import { Silence, type SilenceAct, type TrafficFacts } from './silence.ts';
 
-/** Pings of one peer whose answers are waited for; then the oldest is forgotten. */
-export const PROBES_IN_FLIGHT_MAX = 128;
 /** News starts a remote afresh at most once in this: whoever makes news cannot make a storm of it. */
 export const NEWS_INTERVAL_MIN_MS = 1_000;
 /** Probes in vain after which a remote has failed, or one that worked is lost. */
@@ -28,55 +29,7 @@ export const LOST_AFTER_PROBES = 3;
 /** A remote that worked and has not answered is asked again so soon. */
 const ASK_AGAIN_MS = 300;
 
-/** What the plane's record says of the peer. */
-export interface RecordedTraffic {
-  readonly awaitedSince: Instant;
-  readonly lastReceive: Instant;
-  /** Real data, in either direction, or waiting to leave. */
-  readonly lastData: Instant;
-}
-
-/** What goes out; called within the calls, must not call back. */
-export interface PathOutputs {
-  /** A ping over the session to any remote; false: it did not leave. */
-  ping(endpoint: Endpoint, txid: number, now: Instant): boolean;
-  /** The same, of so many bytes and not to be fragmented. */
-  probeMtu(endpoint: Endpoint, txid: number, bytes: number, now: Instant): 'sent' | 'tooBig' | 'failed';
-  /** The largest inner packet of the active path from now on; 0: as the device. */
-  limitMtu(mtu: number): void;
-  deviceMtu(): number;
-  /** The peer's packets go there from now on. */
-  use(endpoint: Endpoint, now: Instant): void;
-  /** The session is lost at the other end: an attempt over all remotes. */
-  handshake(now: Instant): void;
-  /** The plane tells again when data waits for an answer. */
-  rearm(now: Instant): void;
-  drawTxid(): number;
-  traffic(): RecordedTraffic;
-  /** A probe was held back for the budget; a remote had no place. */
-  refused(what: 'probe' | 'remote'): void;
-  /** The active path, at `endpoint`, is silent: it is being asked. */
-  doubted?(endpoint: Endpoint, now: Instant): void;
-  /** The active path did not answer. */
-  lost?(now: Instant): void;
-}
-
-export interface PathOptions {
-  /**
-   * Others than the active path are probed only while that does not answer. For a relay, which takes us to be where our newest packet came
-   * from: probing it from elsewhere would move us.
-   */
-  readonly settles: boolean;
-}
-
 const LONG_AGO = Number.NEGATIVE_INFINITY as Instant;
-
-interface InFlight {
-  readonly endpoint: Endpoint;
-  readonly at: Instant;
-  /** Of a padded ping; 0: a small one. */
-  readonly bytes: number;
-}
 
 export interface Answer {
   readonly remote: Remote | null;
@@ -90,7 +43,7 @@ export class PeerPaths {
   readonly #settles: boolean;
   readonly #silence = new Silence();
   readonly #mtu: MtuSearch;
-  readonly #inFlight = new Map<number, InFlight>();
+  readonly #inFlight = new InFlight();
   /** Since when the active path is. */
   #activeSince: Instant = LONG_AGO;
   /** There is a session that may send. */
@@ -298,9 +251,8 @@ export class PeerPaths {
 
   /** Null when none of our pings to this peer has that txid. */
   pong(txid: number, now: Instant, observed: Endpoint | null = null): Answer | null {
-    const ping = this.#inFlight.get(txid);
-    if (ping === undefined) return null;
-    this.#inFlight.delete(txid);
+    const ping = this.#inFlight.take(txid);
+    if (ping === null) return null;
     const rttMs = Math.max(0, elapsedMs(ping.at, now));
     const remote = this.answered(ping.endpoint, rttMs, now);
     if (remote !== null && remote === this.set.active) {
@@ -394,7 +346,7 @@ export class PeerPaths {
     const txid = this.#drawTxid();
     this.#budget.spend(now);
     const sent = this.#outputs.probeMtu(active.endpoint, txid, bytes, now);
-    if (sent === 'sent') this.#remember(txid, { endpoint: active.endpoint, at: now, bytes });
+    if (sent === 'sent') this.#inFlight.add(txid, { endpoint: active.endpoint, at: now, bytes });
     if (sent !== 'tooBig') this.#pingActive(now);
     return sent;
   }
@@ -609,7 +561,7 @@ export class PeerPaths {
   #ping(remote: Remote, now: Instant): void {
     const txid = this.#drawTxid();
     if (this.#outputs.ping(remote.endpoint, txid, now))
-      this.#remember(txid, { endpoint: remote.endpoint, at: now, bytes: 0 });
+      this.#inFlight.add(txid, { endpoint: remote.endpoint, at: now, bytes: 0 });
   }
 
   #drawTxid(): number {
@@ -617,29 +569,4 @@ export class PeerPaths {
     while (this.#inFlight.has(txid)) txid = (txid + 1) >>> 0;
     return txid;
   }
-
-  #remember(txid: number, ping: InFlight): void {
-    this.#inFlight.set(txid, ping);
-    if (this.#inFlight.size <= PROBES_IN_FLIGHT_MAX) return;
-    const oldest = this.#inFlight.keys().next();
-    if (!oldest.done) this.#inFlight.delete(oldest.value);
-  }
-}
-
-/** The active one first, then what is likeliest to answer: when the budget is short the others wait. */
-function inOrder(set: PathSet): Remote[] {
-  const rank = (remote: Remote): number => {
-    if (remote === set.active) return 0;
-    if (remote.isRelayed) return 1;
-    if (remote.state === 'works' || remote.sameLink) return 2;
-    return remote.state === 'failed' ? 4 : 3;
-  };
-  return set.all().sort((a, b) => rank(a) - rank(b));
-}
-
-/** Of two that are not known to work: a relay before the rest, one that was told before one that was only seen, the shorter one. */
-function isSurer(a: Remote, b: Remote): boolean {
-  if (a.isRelayed !== b.isRelayed) return a.isRelayed;
-  if (a.told !== b.told) return a.told;
-  return (a.rttMs ?? Number.POSITIVE_INFINITY) < (b.rttMs ?? Number.POSITIVE_INFINITY);
 }

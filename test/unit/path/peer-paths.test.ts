@@ -3,8 +3,8 @@
 
 import { describe, expect, test } from 'vitest';
 import { type Instant, NEVER } from '../../../src/base/instant.ts';
+import { PROBES_IN_FLIGHT_MAX } from '../../../src/path/in-flight.ts';
 import { REMOTES_MAX, SEEN_MAX } from '../../../src/path/path-set.ts';
-import { PROBES_IN_FLIGHT_MAX } from '../../../src/path/peer-paths.ts';
 import { HISTORY_MAX } from '../../../src/path/remote.ts';
 import { PEER_PROBES_PER_SECOND } from '../../../src/path/schedule.ts';
 import { at, origin, Rig, relay, relayAt, seeded } from './rig.ts';
