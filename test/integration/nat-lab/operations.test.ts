@@ -67,6 +67,21 @@ describe.skipIf(!CAN_RUN)('what can be done to the places of the NAT lab', () =>
     }
   });
 
+  test('a rebind moves a flow that goes on meanwhile, too', async () => {
+    const { inner, outer, at, to } = await flow();
+    const rebound = home.rebind('ports').then(() => 'done' as const);
+    let [state, sent]: ['going on' | 'done', number] = ['going on', 0];
+    while (state === 'going on') {
+      await inner.send(to, `meanwhile ${sent++}`);
+      state = await Promise.race([rebound, 'going on' as const]);
+    }
+    expect(sent).toBeGreaterThan(5);
+    await inner.send(to, 'afterwards');
+    const after = (await outer.arrival(ARRIVES_WITHIN_MS, ({ text }) => text === 'afterwards'))?.from;
+    expect(after?.address).toBe(at.address);
+    expect(after?.port).not.toBe(at.port);
+  });
+
   test('after a reboot nothing comes in until something went out', async () => {
     const { inner, outer, at, to } = await flow();
     await home.reboot();

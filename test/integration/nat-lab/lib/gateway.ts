@@ -25,6 +25,7 @@ export class Gateway {
   #address = 0;
   #ports: Ports | null = null;
   #portRanges = 0;
+  #plugged = true;
 
   constructor(host: Host, options: GatewayOptions) {
     this.host = host;
@@ -53,9 +54,11 @@ export class Gateway {
       swallowsTooBig,
     };
     const timeoutMs = Math.min(...[ipv4, ipv6].map((box) => box?.mappingTimeoutMs ?? Number.POSITIVE_INFINITY));
-    await applyRuleset(this.host, gatewayRuleset(rules));
+    // Nothing passes in between: a flow that goes on would teach the new rules its old mapping.
+    await applyRuleset(this.host, `${gatewayRuleset(rules)}\n${plugRuleset(false)}`);
     if (Number.isFinite(timeoutMs)) await this.#setTimeout(timeoutMs);
     await this.flush();
+    if (this.#plugged) await applyRuleset(this.host, plugRuleset(true));
   }
 
   /** Forgets every flow and mapping, as a reboot does. Addresses stay. */
@@ -84,6 +87,7 @@ export class Gateway {
 
   /** Nothing passes any more, or again; what it has learnt stays. (A link that is down would take the routes with it.) */
   async plug(inserted: boolean): Promise<void> {
+    this.#plugged = inserted;
     await applyRuleset(this.host, plugRuleset(inserted));
   }
 
