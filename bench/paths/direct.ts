@@ -144,10 +144,10 @@ export async function direct({ rounds, delayMs, debug, flow, say, diagnose }: Be
       const outcomes = await inRounds(rounds, say, work, show);
       figures.push(
         figure(`${label}: first packet arrives`, 'ms', outcomes, ({ firstArrivalMs }) => firstArrivalMs),
-        figure(`${label}: direct`, 'ms', outcomes, ({ directMs }) => directMs, TIME),
+        figure(`${label}: direct`, 'ms', outcomes, ({ directMs }) => directMs, { targets: TIME }),
         figure(`${label}: direct at both ends`, 'ms', outcomes, ({ bothDirectMs }) => bothDirectMs),
-        figure(`${label}: lost`, 'packets', outcomes, ({ losses: { lost } }) => lost, NONE),
-        figure(`${label}: reordered`, 'packets', outcomes, ({ losses: { reordered } }) => reordered, NONE),
+        figure(`${label}: lost`, 'packets', outcomes, ({ losses: { lost } }) => lost, { targets: NONE }),
+        figure(`${label}: reordered`, 'packets', outcomes, ({ losses: { reordered } }) => reordered, { targets: NONE }),
         figure(`${label}: longest gap`, 'ms', outcomes, ({ longestGapMs }) => longestGapMs),
       );
       details.push({ label, outcomes });

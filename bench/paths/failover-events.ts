@@ -22,6 +22,8 @@ export interface FailoverEvent {
   prepare(places: Places): Promise<void>;
   strike(places: Places): Promise<void>;
   mend(places: Places): Promise<void>;
+  /** Throws when it did not happen. */
+  readonly check?: (places: Places) => Promise<void>;
 }
 
 const nothing = async (): Promise<void> => {};
@@ -53,6 +55,12 @@ async function relayInUse({ a, b, relays }: Places): Promise<PathRelay> {
 }
 
 let killed: PathRelay | null = null;
+/** Where `b` saw `a` before. */
+let seenAt: string | null = null;
+
+async function endpointOf({ a, b }: Places): Promise<string | null> {
+  return (await why(b, a)).path?.endpoint ?? null;
+}
 
 export const EVENTS: readonly FailoverEvent[] = [
   {
@@ -76,8 +84,14 @@ export const EVENTS: readonly FailoverEvent[] = [
     label: 'NAT rebinding: mappings forgotten, other ports',
     path: 'direct',
     prepare: nothing,
-    strike: ({ a }) => a.site.rebind('ports'),
+    strike: async (places) => {
+      seenAt = await endpointOf(places);
+      await places.a.site.rebind('ports');
+    },
     mend: nothing,
+    check: async (places) => {
+      if ((await endpointOf(places)) === seenAt) throw new Error(`it is still at ${seenAt}: nothing was rebound`);
+    },
   },
   {
     name: 'reboot',

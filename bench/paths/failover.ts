@@ -50,6 +50,7 @@ async function measure(program: string, event: FailoverEvent, places: Places): P
     atMs = Date.now();
     await event.strike(places);
     await pass(WATCH_MS);
+    await event.check?.(places);
   } finally {
     both = (await flow?.stop()) ?? null;
   }
@@ -107,7 +108,7 @@ export async function failover({ rounds, delayMs, debug, flow, say, diagnose, on
       const outcomes = await inRounds(rounds, say, work, show);
       const gap = (round: Round): number => (worse(round).over ? worse(round).ms : Number.POSITIVE_INFINITY);
       figures.push(
-        figure(`${event.label}: longest gap`, 'ms', outcomes, gap, TARGETS),
+        figure(`${event.label}: longest gap`, 'ms', outcomes, gap, { targets: TARGETS }),
         figure(`${event.label}: lost, both ways`, 'packets', outcomes, ({ losses: { lost } }) => lost),
       );
       details.push({ event: event.name, outcomes });

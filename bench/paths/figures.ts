@@ -12,6 +12,7 @@ export interface Figure {
   readonly what: string;
   readonly unit: string;
   readonly digits: number;
+  readonly better: 'less' | 'more';
   /** One for each round that gave one. */
   readonly values: readonly number[];
   /** Rounds that gave none, each with why. */
@@ -28,7 +29,9 @@ export interface SectionResult {
   readonly rounds: readonly unknown[];
 }
 
-type Outcome<Round> = { readonly ok: true; readonly round: Round } | { readonly ok: false; readonly why: string };
+export type Outcome<Round> =
+  | { readonly ok: true; readonly round: Round }
+  | { readonly ok: false; readonly why: string };
 
 /** Rounds one after another; one that fails is told and counted, and the next is tried. */
 export async function inRounds<Round>(
@@ -52,13 +55,19 @@ export async function inRounds<Round>(
   return outcomes;
 }
 
+export interface FigureOptions {
+  readonly targets?: readonly Target[];
+  readonly digits?: number;
+  readonly better?: 'less' | 'more';
+}
+
+/** `of`: null for a round that has none, which is a failure of it. */
 export function figure<Round>(
   what: string,
   unit: string,
   outcomes: readonly Outcome<Round>[],
   of: (round: Round) => number | null,
-  targets: readonly Target[] = [],
-  digits = 0,
+  { targets = [], digits = 0, better = 'less' }: FigureOptions = {},
 ): Figure {
   const values: number[] = [];
   const failures: string[] = [];
@@ -67,14 +76,16 @@ export function figure<Round>(
     if (value !== null) values.push(value);
     else failures.push(outcome.ok ? 'no figure' : outcome.why);
   }
-  return { what, unit, digits, values, failures, targets };
+  return { what, unit, digits, better, values, failures, targets };
 }
 
 /** What a figure comes to; a round that failed is worse than any value. */
-function standing({ values, failures }: Figure, of: Target['of']): number {
-  const all = [...values, ...failures.map(() => Number.POSITIVE_INFINITY)];
-  if (of === 'median') return median(all);
-  return of === 'p95' ? percentile(all, 0.95) : Math.max(...all);
+function standing({ values, failures, better }: Figure, of: Target['of']): number {
+  // As if less were better, and back at the end.
+  const sign = better === 'less' ? 1 : -1;
+  const all = [...values.map((value) => sign * value), ...failures.map(() => Number.POSITIVE_INFINITY)];
+  if (of === 'median') return sign * median(all);
+  return sign * (of === 'p95' ? percentile(all, 0.95) : Math.max(...all));
 }
 
 export function isMet(figure: Figure): boolean {

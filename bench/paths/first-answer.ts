@@ -1,7 +1,7 @@
 // The first packet to an idle peer that is reached by a relay alone: how long until it is answered, beside the round trip by that relay. Two
 // public places that the internet does not connect, a delay on each link, and the relay inside the controller, which has none.
 
-import { figure, inRounds, type SectionResult } from './figures.ts';
+import { figure, inRounds, type SectionResult, type Target } from './figures.ts';
 import { kindOf, makeIdle } from './local.ts';
 import type { PathNode } from './path-node.ts';
 import { delayed, PathWorld } from './path-world.ts';
@@ -9,6 +9,7 @@ import type { Bench } from './section.ts';
 
 /** Beyond two round trips: what both ends and the relay may take for themselves. */
 const ALLOWANCE_MS = 30;
+const TARGETS: readonly Target[] = [{ of: 'p95', atMost: ALLOWANCE_MS }];
 const PINGS_AFTER = 6;
 
 interface Round {
@@ -59,9 +60,9 @@ export async function firstAnswer({ rounds, delayMs, debug, say, diagnose }: Ben
       section: 'first answer of an idle peer, by a relay',
       notes: [`${delayMs} ms on each of the two links, one way; 64-byte echoes through the TUN`],
       figures: [
-        figure('first echo', 'ms', outcomes, ({ firstMs }) => firstMs, [], 1),
-        figure('round trip by the relay right after', 'ms', outcomes, ({ roundTripMs }) => roundTripMs, [], 1),
-        figure('first echo beyond two round trips', 'ms', outcomes, beyond, [{ of: 'p95', atMost: ALLOWANCE_MS }], 1),
+        figure('first echo', 'ms', outcomes, ({ firstMs }) => firstMs, { digits: 1 }),
+        figure('round trip by the relay right after', 'ms', outcomes, ({ roundTripMs }) => roundTripMs, { digits: 1 }),
+        figure('first echo beyond two round trips', 'ms', outcomes, beyond, { targets: TARGETS, digits: 1 }),
       ],
       rounds: outcomes,
     };
