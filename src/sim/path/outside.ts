@@ -1,4 +1,5 @@
-// How machines look from elsewhere on the simulated ground, as far as the ground itself knows it.
+// How machines look from elsewhere on the simulated ground, as far as the ground itself knows it: for the checks alone, nodes have to
+// find out for themselves.
 
 import { type Endpoint, formatEndpoint, type IpAddress } from '../../base/ip.ts';
 import { permits, type Verdict } from '../nat/permits.ts';
