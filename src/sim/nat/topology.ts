@@ -57,6 +57,8 @@ export class Topology implements Ways {
   readonly machines: Machine[] = [];
   /** Sees every datagram that a machine sends, before anything happens to it. */
   readonly taps: ((from: Machine, datagram: Datagram) => void)[] = [];
+  /** Sees every datagram that crosses the internet, as it looks there. */
+  readonly eavesdroppers: ((from: Machine, datagram: Datagram) => void)[] = [];
   blocked: (hop: Hop) => boolean = () => false;
   readonly counts = { sent: 0, delivered: 0, fragmented: 0 };
   readonly losses: Record<Loss, number> = {
@@ -281,6 +283,7 @@ export class Topology implements Ways {
 
   #turn(from: Machine, realm: Realm, target: Attached, datagram: Datagram, upMs: number): void {
     const { via, family } = realm;
+    if (via === 'internet') for (const overhears of this.eavesdroppers) overhears(from, datagram);
     if (target.kind === 'router') {
       const { router } = target;
       if (!this.#crosses(router.link, family, datagram)) return;

@@ -34,7 +34,7 @@ export interface Targets {
   readonly stunServers: readonly Endpoint[];
 }
 
-/** Sees everything, and sends from a place where nobody checks sources. */
+/** Sees what crosses the internet, and sends from a place where nobody checks sources. */
 export class Outsider {
   readonly #targets: Targets;
   readonly #machine: Machine;
@@ -45,7 +45,7 @@ export class Outsider {
     this.#targets = targets;
     this.#machine = machine;
     this.#prng = targets.world.prng.fork();
-    targets.world.topology.taps.push((from, datagram) => this.#overhears(from, datagram));
+    targets.world.topology.eavesdroppers.push((from, datagram) => this.#overhears(from, datagram));
   }
 
   #overhears(from: Machine, datagram: Datagram): void {

@@ -7,6 +7,7 @@ import type { NatBox } from '../nat/nat-box.ts';
 import type { Machine, Site } from '../nat/sites.ts';
 import type { Cast } from './cast.ts';
 import type { Flow } from './flows.ts';
+import { directRoundTripMs } from './outside.ts';
 import type { PathNode } from './path-node.ts';
 import type { PathWorld } from './path-world.ts';
 
@@ -22,8 +23,8 @@ export class PathChaos {
   readonly #world: PathWorld;
   #cuts: Cut[] = [];
   #flows: Flow[] = [];
-  /** Links as they were. */
-  readonly #links = new Map<Site, { latencyMs: number }>();
+  /** Links as they were, and the slowest that they have been. */
+  readonly #links = new Map<Site, { readonly latencyMs: number; worstMs: number }>();
 
   constructor(cast: Cast) {
     this.#cast = cast;
@@ -79,12 +80,18 @@ export class PathChaos {
   #rebootBox(): void {
     const picked = this.#pickBox();
     if (picked === null) return;
-    const renumbered = this.#world.prng.chance(0.4);
+    const { prng } = this.#world;
+    const renumbered = prng.chance(0.4);
     this.#world.tell(`a box of ${picked.site.name} reboots${renumbered ? ' and has another address' : ''}`);
     this.#world.topology.rebootBox(picked.box, renumbered);
     for (const node of this.#cast.nodes) {
-      const { boxes } = node.machine.site;
-      if (boxes[4].includes(picked.box) || boxes[6].includes(picked.box)) node.connectionsLost();
+      const { boxes, place } = node.machine.site;
+      if (!boxes[4].includes(picked.box) && !boxes[6].includes(picked.box)) continue;
+      node.connectionsLost();
+      // Some machines see their link go. Those with two families do here: whoever speaks to its relay and controller by IPv6 is
+      // told by nobody that its IPv4 is another.
+      const seesIt = place.ipv4 !== null && place.ipv6 !== null ? 1 : 0.3;
+      if (prng.chance(seesIt)) this.#world.schedule(prng.nextInt(100, 2_000), () => node.networkChanged());
     }
   }
 
@@ -122,11 +129,20 @@ export class PathChaos {
 
   #weather(): void {
     const { prng } = this.#world;
-    const { link, name } = prng.pick(this.#cast.sites);
+    const site = prng.pick(this.#cast.sites);
+    const { link, name } = site;
     link.jitterMs = prng.chance(0.5) ? prng.nextInt(1, 60) : 0;
     link.loss = prng.chance(0.6) ? prng.nextFloat() * 0.3 : 0;
     link.latencyMs = prng.nextInt(2, 150);
+    const known = this.#links.get(site);
+    if (known !== undefined) known.worstMs = Math.max(known.worstMs, link.latencyMs + link.jitterMs);
     this.#world.tell(`the link of ${name} becomes ${JSON.stringify(link)}`);
+  }
+
+  /** The longest round trip that the two have met: what they have measured of it is not forgotten at once. */
+  worstRoundTripMs(a: Machine, b: Machine): number {
+    const worse = ({ site }: Machine): number => (this.#links.get(site)?.worstMs ?? 0) - site.link.latencyMs;
+    return directRoundTripMs(a, b) + 2 * (worse(a) + worse(b));
   }
 
   // — those who are there —
@@ -179,7 +195,8 @@ export class PathChaos {
 
   /** Before the first act. */
   begin(): void {
-    for (const site of this.#cast.sites) this.#links.set(site, { latencyMs: site.link.latencyMs });
+    for (const site of this.#cast.sites)
+      this.#links.set(site, { latencyMs: site.link.latencyMs, worstMs: site.link.latencyMs });
   }
 
   /** Good weather, every way open, everybody running. Boxes stay as they are. */

@@ -4,7 +4,7 @@
 
 import type { Cast, Pair } from './cast.ts';
 import type { Flow } from './flows.ts';
-import { directRoundTripMs, permitted, relayedRoundTripMs } from './outside.ts';
+import { permitted, relayedRoundTripMs } from './outside.ts';
 import type { PathChaos } from './path-chaos.ts';
 import { PathNode } from './path-node.ts';
 import type { PathWorld } from './path-world.ts';
@@ -211,7 +211,7 @@ export class PathTrials {
     this.#world.tell(
       `the direct way from ${a.name} to ${b.name} dies under traffic, ${both ? 'both ways' : 'one way'}`,
     );
-    const longerMs = Math.max(0, directRoundTripMs(a.machine, b.machine) - USUAL_ROUND_TRIP_MS);
+    const longerMs = Math.max(0, this.#chaos.worstRoundTripMs(a.machine, b.machine) - USUAL_ROUND_TRIP_MS);
     const limitMs = FLOWS_AGAIN_MS + ROUND_TRIPS_WAITED * longerMs;
     const diesFor = limitMs + AFTER_MS;
     this.#chaos.cut(a.machine, b.machine, diesFor);
