@@ -30,9 +30,10 @@ export function makeParts(context: MeshContext, peersMax: number): MeshParts {
     answered: (mesh, now) => {
       if (mesh.isRelay) relays.answered(mesh, now);
     },
-    doubted: (_mesh, endpoint, now) => {
+    doubted: (mesh, endpoint, now) => {
       const relayed = relayedParts(endpoint);
       if (relayed !== null) relays.doubted(relayed.relay, now);
+      else if (!mesh.isRelay) relays.standBy(mesh, now);
     },
     initiated: (endpoint, now) => {
       const relayed = relayedParts(endpoint);

@@ -25,6 +25,8 @@ export const RETRY_MAX_MS = 300_000;
 export const RELAY_KEEPALIVE_S = 25;
 /** The home is asked for an answer so often: a little before a keepalive would be due, so that none is sent beside it. */
 export const HOME_CHECK_MS = 24_000;
+/** A relay that has answered is not asked again for so long, whoever doubts. */
+export const SURE_FOR_MS = 1_000;
 /** A request for a slot is repeated after this, so many times. */
 export const ALLOCATE_REPEAT_MS = 500;
 export const ALLOCATIONS_MAX = 5;
@@ -234,6 +236,17 @@ export class Relays {
     if (relay !== undefined && relay.slot !== null) this.#actions.check(relay.mesh, now);
   }
 
+  /**
+   * The direct path to `peer` is silent, and relays are what comes next. Perhaps a NAT has forgotten us: then a relay, too, knows us only by a
+   * packet of our session with it, and is shown it before it is needed.
+   */
+  standBy(peer: MeshPeer, now: Instant): void {
+    for (const relay of this.#relays.values()) {
+      if (relay.slot === null || (relay !== this.#home && !relay.users.has(peer))) continue;
+      if (elapsedMs(relay.answeredAt, now) > SURE_FOR_MS) this.#actions.check(relay.mesh, now);
+    }
+  }
+
   /** An initiation goes over this relay: one that has not been heard of for a while is asked along with it (rule 7). */
   used(number: number, now: Instant): void {
     const relay = this.#numbers[number];
@@ -242,7 +255,8 @@ export class Relays {
 
   /** Somebody looks for us, who should have found us at our home. */
   lookedFor(now: Instant): void {
-    if (this.#home !== null && elapsedMs(this.#home.answeredAt, now) > 1_000) this.#actions.check(this.#home.mesh, now);
+    if (this.#home !== null && elapsedMs(this.#home.answeredAt, now) > SURE_FOR_MS)
+      this.#actions.check(this.#home.mesh, now);
   }
 
   // — what happens with a relay —

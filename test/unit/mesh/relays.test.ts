@@ -311,6 +311,19 @@ describe('two nodes with a direct way', () => {
     expect(alice.mesh.engine.counters.reached.initiationsSent).toBeLessThanOrEqual(3);
   });
 
+  test('that breaks because the NAT in front of one has forgotten it go on over the relay within 700 ms, too', () => {
+    const it = lab(1);
+    const { world, alice, bob } = it;
+    firewalled(world, alice, bob);
+    talk(it, 5_000);
+    expect([pathOf(alice, bob), pathOf(bob, alice)]).toEqual(['direct', 'direct']);
+    // The relay, too, only learns of it by a packet of the session with it.
+    alice.move(['198.51.100.77:1234' as Endpoint]);
+    const start = world.now;
+    talk(it, 3_000, 5_000);
+    expect(Math.max(longestGap(alice, start), longestGap(bob, start))).toBeLessThanOrEqual(700);
+  });
+
   test('that works in one direction only: the session is made and kept by relay', () => {
     const it = lab(1);
     const { world, alice, bob } = it;
