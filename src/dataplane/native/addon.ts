@@ -2,7 +2,7 @@
 // too old a system. Looked for, in this order: the file that WARREN_ADDON names, build/Release/warren.node (npm run
 // build:native), prebuilds/linux-<arch>-<libc>/warren.node. The types here are the addon's whole surface.
 
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -214,11 +214,17 @@ export function load(paths: readonly string[]): AddonResult {
   }
 }
 
-/** Which C library this Node uses; an addon must use the same. */
+/**
+ * Which C library this Node uses; an addon must use the same. Not asked of `process.report`: that looks up the names of all sockets
+ * of the process, and where no name server answers it stands still for seconds.
+ */
 export function libc(): 'glibc' | 'musl' {
-  const report: unknown = process.report.getReport();
-  const header = typeof report === 'object' && report !== null && 'header' in report ? report.header : null;
-  return typeof header === 'object' && header !== null && 'glibcVersionRuntime' in header ? 'glibc' : 'musl';
+  try {
+    return readFileSync('/proc/self/maps', 'utf8').includes('/ld-musl-') ? 'musl' : 'glibc';
+  } catch {
+    // Without /proc; the linker says so when it is the other one.
+    return 'glibc';
+  }
 }
 
 /** What to do about the dynamic linker's `reason`. */

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import type { Instant } from '../../../src/base/instant.ts';
 import { candidates, explainLoad, libc, load, loadAddon } from '../../../src/dataplane/native/addon.ts';
 import { explainOpen, explainSockets } from '../../../src/dataplane/native/explain.ts';
@@ -21,6 +21,17 @@ describe('loading the addon', () => {
       '/w/build/Release/warren.node',
       `/w/prebuilds/linux-${process.arch}-${libc()}/warren.node`,
     ]);
+  });
+
+  it('finds out which C library there is without a report, which looks up the names of all sockets and waits', () => {
+    const asked = vi.spyOn(process.report, 'getReport');
+    try {
+      const found = libc();
+      expect(asked).not.toHaveBeenCalled();
+      expect(found === 'glibc').toBe(JSON.stringify(process.report.getReport()).includes('glibcVersionRuntime'));
+    } finally {
+      asked.mockRestore();
+    }
   });
 
   it('says how to build it when there is none', () => {
