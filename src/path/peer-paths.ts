@@ -240,6 +240,7 @@ export class PeerPaths {
     const known = this.set.get(origin.endpoint);
     const remote = this.#seen(origin, now);
     if (remote === null || !this.#live || remote === this.set.active) return;
+    this.#silence.pingedElsewhere(now);
     if (remote.state !== 'works') this.#startAfresh(remote, now);
     if (known === undefined) {
       // It has never been there: perhaps it has moved, and is not where our packets go. That counts also without data.

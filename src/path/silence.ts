@@ -119,6 +119,11 @@ export class Silence {
     this.#apart = true;
   }
 
+  /** A probe of the peer came by another path, as they do by all: it says nothing of the active one. */
+  pingedElsewhere(now: Instant): void {
+    this.#elsewhereAt = latest(this.#elsewhereAt, now);
+  }
+
   /** Another path has answered: what is asked of the active one need not wait for as long. */
   otherAnswered(facts: TrafficFacts, now: Instant): SilenceAct[] {
     this.#elsewhereAt = latest(this.#elsewhereAt, now);

@@ -2,7 +2,7 @@
 // can make of it.
 
 import { describe, expect, test } from 'vitest';
-import { type Instant, NEVER } from '../../../src/base/instant.ts';
+import { type Instant, NEVER, UNSET } from '../../../src/base/instant.ts';
 import { PROBES_IN_FLIGHT_MAX } from '../../../src/path/in-flight.ts';
 import { REMOTES_MAX, SEEN_MAX } from '../../../src/path/path-set.ts';
 import { HISTORY_MAX } from '../../../src/path/remote.ts';
@@ -175,6 +175,20 @@ describe('rule 5: silence', () => {
     const pings = rig.pingsTo(at(1)).length;
     expect(pings).toBeGreaterThan(20);
     expect(pings).toBeLessThan(50);
+  });
+
+  test('is not broken by probes of the peer, which come by all paths', () => {
+    const rig = directRig();
+    rig.ways.delete(at(1));
+    const start = rig.t;
+    for (let t = 0; t < 1_000; t += 250) {
+      rig.traffic(250);
+      rig.lastReceive = rig.now;
+      rig.awaitedSince = UNSET;
+      rig.paths.pingedFrom(relay(1), rig.now);
+    }
+    expect(rig.uses.map(({ endpoint }) => endpoint)).toEqual([relayAt(1)]);
+    expect((rig.uses[0]?.at ?? 0) - start).toBeLessThanOrEqual(700);
   });
 
   test('of one lost ping is none: a second one is out before the verdict', () => {
