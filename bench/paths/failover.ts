@@ -18,6 +18,8 @@ const SETTLE_MS = 2_000;
 const WATCH_MS = 8_000;
 /** Of the nearer relay's link beyond the others': the two are told apart by it. */
 const FURTHER_MS = 10;
+/** Beyond this it is worth a look. */
+const UNUSUAL_MS = 1_000;
 const TARGETS: readonly Target[] = [
   { of: 'median', atMost: 1_000 },
   { of: 'worst', atMost: 2_500 },
@@ -96,7 +98,7 @@ export async function failover({ rounds, delayMs, debug, flow, say, diagnose, on
         const name = `failover-${event.name}-${round}`;
         try {
           const result = await measure(flow, event, places);
-          if (!worse(result).over || worse(result).ms > 2_500) await diagnose(name, nodes, result);
+          if (!worse(result).over || worse(result).ms > UNUSUAL_MS) await diagnose(name, nodes, result);
           return result;
         } catch (error) {
           await diagnose(name, nodes, String(error));

@@ -7,7 +7,7 @@ import { after, earliest, elapsedMs, type Instant, NEVER } from '../base/instant
 import type { Endpoint } from '../base/ip.ts';
 import { RELAYS_MAX, relayedEndpoint } from '../base/relayed.ts';
 import { isClearlyShorter } from '../path/choose.ts';
-import { LONG_SILENCE_MS } from '../path/silence.ts';
+import { LONG_SILENCE_MS, SILENCE_MS } from '../path/silence.ts';
 import type { Home } from '../protocol/reach.ts';
 import type { NodeId } from '../protocol/values.ts';
 import { encodeRelayAllocate, type RelayRefusal } from './frames.ts';
@@ -25,7 +25,7 @@ export const RETRY_MAX_MS = 300_000;
 export const RELAY_KEEPALIVE_S = 25;
 /** The home is asked for an answer so often: a little before a keepalive would be due, so that none is sent beside it. */
 export const HOME_CHECK_MS = 24_000;
-/** A relay that has answered is not asked again for so long, whoever doubts. */
+/** Somebody looks for us: a home that has answered is not asked again for so long. */
 export const SURE_FOR_MS = 1_000;
 /** A request for a slot is repeated after this, so many times. */
 export const ALLOCATE_REPEAT_MS = 500;
@@ -243,7 +243,8 @@ export class Relays {
   standBy(peer: MeshPeer, now: Instant): void {
     for (const relay of this.#relays.values()) {
       if (relay.slot === null || (relay !== this.#home && !relay.users.has(peer))) continue;
-      if (elapsedMs(relay.answeredAt, now) > SURE_FOR_MS) this.#actions.check(relay.mesh, now);
+      // An answer of before the silence says nothing of now.
+      if (elapsedMs(relay.answeredAt, now) >= SILENCE_MS) this.#actions.check(relay.mesh, now);
     }
   }
 
