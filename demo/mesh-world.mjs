@@ -1,69 +1,50 @@
-// The machines of the mesh's demo: a router between three networks, a controller and four nodes, each a network namespace
-// named `wrn-demo-<pid>-NAME`. State and sockets are in one temporary directory. `dispose` removes everything at once.
+// The machines of the mesh's demo: a controller and nodes on an internet with NATs (internet.mjs), each a network namespace named
+// `wrn-demo-<pid>-NAME`, and the programs on them. State and sockets are in one temporary directory. `dispose` removes everything at once.
 
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Internet } from './internet.mjs';
 import { DemoError, must, until } from './stage.mjs';
 
 const WARREN = join(dirname(fileURLToPath(import.meta.url)), '../bin/warren');
 const CONTROLLER_PORT = 7370;
-const START_LIMIT_MS = 15_000;
+const START_LIMIT_MS = 30_000;
 const JOIN_LINK = /^warren:\/\/\S+$/m;
 
 export class MeshWorld {
   #children = new Set();
   #namespaces = [];
   #directory = mkdtempSync(join(tmpdir(), `wrn-demo-${process.pid}-`));
-  #router;
+  /** Null before `openInternet`. */
+  internet = null;
 
-  constructor() {
-    this.#router = this.#namespace('router');
-    for (const family of ['ipv4.ip_forward', 'ipv6.conf.all.forwarding']) {
-      this.#in(this.#router, ['sysctl', '-qw', `net.${family}=1`]);
-    }
+  openInternet() {
+    this.internet = new Internet((name) => this.#namespace(name));
+    return this.internet;
   }
 
-  /** A network behind the router: 10.77.N.0/24 and fd77:N::/64. */
-  addNetwork(number) {
-    const bridge = `net${number}`;
-    this.#in(this.#router, ['ip', 'link', 'add', bridge, 'type', 'bridge']);
-    this.#in(this.#router, ['ip', 'address', 'add', `10.77.${number}.1/24`, 'dev', bridge]);
-    this.#in(this.#router, ['ip', 'address', 'add', `fd77:${number}::1/64`, 'dev', bridge, 'nodad']);
-    this.#in(this.#router, ['ip', 'link', 'set', bridge, 'up']);
-    return number;
-  }
-
-  /** A machine on that network, with a default route over the router. */
-  addMachine(name, network, host) {
-    const netns = this.#namespace(name);
+  /** Not connected to anything yet: the internet gives it an address. */
+  addMachine(name) {
     const machine = {
       name,
-      netns,
-      network,
-      address: `10.77.${network}.${host}`,
+      netns: this.#namespace(name),
+      address: null,
       state: join(this.#directory, name),
       socket: join(this.#directory, `${name}.sock`),
       device: 'warren0',
       child: null,
       log: '',
     };
-    const port = `${name}0`.slice(0, 15);
-    this.#in(this.#router, ['ip', 'link', 'add', port, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', netns]);
-    this.#in(this.#router, ['ip', 'link', 'set', port, 'master', `net${network}`, 'up']);
-    this.inside(machine, ['ip', 'link', 'set', 'eth0', 'up']);
-    this.inside(machine, ['ip', 'address', 'add', `${machine.address}/24`, 'dev', 'eth0']);
-    this.inside(machine, ['ip', 'address', 'add', `fd77:${network}::${host}/64`, 'dev', 'eth0', 'nodad']);
-    this.inside(machine, ['ip', 'route', 'add', 'default', 'via', `10.77.${network}.1`]);
-    this.inside(machine, ['ip', '-6', 'route', 'add', 'default', 'via', `fd77:${network}::1`]);
     mkdirSync(machine.state, { mode: 0o700 });
     return machine;
   }
 
   inside(machine, command) {
-    return this.#in(machine.netns, command);
+    return must(['ip', 'netns', 'exec', machine.netns, ...command]);
   }
 
   /** Runs a command of ours on the machine; what it printed on stdout. */
@@ -117,12 +98,36 @@ export class MeshWorld {
     this.#listen(machine);
     await until(`the daemon of ${machine.name}`, START_LIMIT_MS, () => {
       this.#alive(machine, `the daemon of ${machine.name}`);
-      return spawnSync(process.execPath, [WARREN, 'status', '--json', '--socket', machine.socket]).status === 0;
+      return this.status(machine).catch(() => null);
     });
   }
 
+  /** What `warren status --json` shows, without the time that starting a program takes. */
   status(machine) {
-    return JSON.parse(must([process.execPath, WARREN, 'status', '--json', '--socket', machine.socket]));
+    return this.#ask(machine, 'GET', '/v1/status');
+  }
+
+  /** What `warren why PEER --json` shows. */
+  why(machine, peer) {
+    return this.#ask(machine, 'GET', `/v1/why?peer=${encodeURIComponent(peer.name)}`);
+  }
+
+  /** What `warren netcheck --json` shows. */
+  netcheck(machine) {
+    return this.#ask(machine, 'POST', '/v1/netcheck', {});
+  }
+
+  /** What `warren ping PEER --until-direct -i 0.01 --json` says, line by line: `onLine` is called when one is there, `onAsked` before. */
+  async pingUntilDirect(machine, peer, limitMs, { onAsked, onLine }) {
+    const intervalMs = 10;
+    const body = { peer: peer.name, untilDirect: true, count: limitMs / intervalMs, intervalMs, timeoutMs: limitMs };
+    let rest = '';
+    const onChunk = (chunk) => {
+      const lines = `${rest}${chunk}`.split('\n');
+      rest = lines.pop();
+      for (const line of lines) onLine(JSON.parse(line));
+    };
+    await this.#call(machine, 'POST', '/v1/ping', body, { onAsked, onChunk });
   }
 
   start(machine, command) {
@@ -132,6 +137,12 @@ export class MeshWorld {
     child.stdout.setEncoding('utf8');
     child.stderr.setEncoding('utf8');
     return child;
+  }
+
+  /** kill -9, of everything that runs there. */
+  killAll(machine) {
+    for (const pid of must(['ip', 'netns', 'pids', machine.netns]).trim().split('\n'))
+      process.kill(Number(pid), 'SIGKILL');
   }
 
   dispose() {
@@ -151,16 +162,38 @@ export class MeshWorld {
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
+  async #ask(machine, method, path, body) {
+    return JSON.parse(await this.#call(machine, method, path, body));
+  }
+
+  /** The local API, over its socket. `onAsked`: called when the request is with the daemon; `onChunk`: with each piece of the answer. */
+  #call(machine, method, path, body, { onAsked = () => {}, onChunk = () => {} } = {}) {
+    return new Promise((resolve, reject) => {
+      const asked = request({ socketPath: machine.socket, method, path, agent: false }, (response) => {
+        let text = '';
+        response.setEncoding('utf8');
+        response.on('data', (chunk) => {
+          text += chunk;
+          if (response.statusCode === 200) onChunk(chunk);
+        });
+        response.once('error', reject);
+        response.once('end', () => {
+          if (response.statusCode === 200) resolve(text);
+          else reject(new DemoError(`${machine.name} refuses ${method} ${path}: ${text.trim()}`));
+        });
+      });
+      asked.once('error', reject);
+      asked.once('finish', onAsked);
+      asked.end(body === undefined ? undefined : JSON.stringify(body));
+    });
+  }
+
   #namespace(name) {
     const netns = `wrn-demo-${process.pid}-${name}`;
     must(['ip', 'netns', 'add', netns]);
     this.#namespaces.push(netns);
-    this.#in(netns, ['ip', 'link', 'set', 'lo', 'up']);
+    must(['ip', 'netns', 'exec', netns, 'ip', 'link', 'set', 'lo', 'up']);
     return netns;
-  }
-
-  #in(netns, command) {
-    return must(['ip', 'netns', 'exec', netns, ...command]);
   }
 
   #listen(machine) {

@@ -21,11 +21,11 @@ export function must(command, options = {}) {
 
 export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** Polls until `probe` gives something truthy. */
+/** Polls until `probe` gives something truthy, or a promise of it. */
 export async function until(what, limitMs, probe) {
   const started = performance.now();
   for (;;) {
-    const answer = probe();
+    const answer = await probe();
     if (answer) return answer;
     if (performance.now() - started > limitMs) throw new DemoError(`${what}: not within ${limitMs / 1000} s`);
     await pause(POLL_MS);
