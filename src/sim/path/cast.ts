@@ -32,6 +32,8 @@ const RELAYS_MAX = 3;
 const PAIRS_MAX = 5;
 /** Everybody has joined, one after the other, within this. */
 const JOINING_MS = 800;
+/** Of links that are narrower than Ethernet: PPPoE, tunnels, mobile networks. */
+const NARROW_MTUS = [1_492, 1_460, 1_400, 1_340, 1_280];
 
 export type Pair = readonly [PathNode, PathNode];
 
@@ -188,7 +190,8 @@ export class Cast {
   #addHostile(): void {
     const { prng } = this.world;
     if (this.hostility === 'outsider') {
-      const machine = this.#server('outsider', 20);
+      // Nearer than anybody.
+      const machine = this.#server('outsider', 0);
       this.#outsider = new Outsider(this, machine);
       this.flows.addEavesdropper(machine);
     }
@@ -208,7 +211,7 @@ export class Cast {
   #addSite(name: string, kind: SiteKind): void {
     const { prng, topology } = this.world;
     const place: Place = placeOf(kind);
-    const link = { latencyMs: prng.nextInt(2, 80) };
+    const link = { latencyMs: prng.nextInt(2, 80), mtu: prng.chance(0.3) ? prng.pick(NARROW_MTUS) : 1_500 };
     const carrier = kind === 'carrierCone' || kind === 'carrierSymmetric' ? this.#carrier(kind, place) : null;
     const site = topology.addSite({ name: `${name} (${kind})`, place, link, ...(carrier === null ? {} : { carrier }) });
     this.sites.push(site);

@@ -25,6 +25,10 @@ const CAPTURED_MAX = 64;
 const ARRIVED_MS = 1_000;
 /** Of one act. */
 const FORGERIES = 12;
+const TRANSPORT = 4;
+const OWN_PORT = 6_666;
+/** Of the packets that cross the internet. */
+const OVERTAKEN = 0.03;
 
 /** Whom it is after. */
 export interface Targets {
@@ -50,9 +54,19 @@ export class Outsider {
 
   #overhears(from: Machine, datagram: Datagram): void {
     if (from === this.#machine) return;
+    this.#overtakes(datagram);
     const entry = { datagram, to: datagram.destination, at: this.#targets.world.now };
     if (this.#captured.length < CAPTURED_MAX) this.#captured.push(entry);
     else if (this.#prng.chance(0.05)) this.#captured[this.#prng.nextInt(0, CAPTURED_MAX - 1)] = entry;
+  }
+
+  /** Takes the place of a packet between nodes: it arrives first, from here. What a relay makes of that is WireGuard's way (paper §6.5). */
+  #overtakes(datagram: Datagram): void {
+    const { bytes, destination } = datagram;
+    if (bytes[0] !== TRANSPORT || !this.#prng.chance(OVERTAKEN)) return;
+    if (this.#targets.relays.some(({ endpoints }) => endpoints.includes(destination))) return;
+    const own = this.#machine.localEndpoint(OWN_PORT, destination);
+    if (own !== null) this.#send(own, destination, bytes);
   }
 
   act(): void {
@@ -66,7 +80,7 @@ export class Outsider {
   }
 
   get #own(): Endpoint {
-    return formatEndpoint(this.#machine.addresses[4] as IpAddress, 6_666);
+    return formatEndpoint(this.#machine.addresses[4] as IpAddress, OWN_PORT);
   }
 
   /** What was sent before, to where it went or elsewhere, from where it came or from here, perhaps altered. */

@@ -1,7 +1,8 @@
 // How machines look from elsewhere on the simulated ground, as far as the ground itself knows it: for the checks alone, nodes have to
 // find out for themselves.
 
-import { type Endpoint, formatEndpoint, type IpAddress } from '../../base/ip.ts';
+import { type Endpoint, type Family, formatEndpoint, type IpAddress } from '../../base/ip.ts';
+import { RELAY_HEADER_BYTES } from '../../base/relayed.ts';
 import { permits, type Verdict } from '../nat/permits.ts';
 import { LAN_LINK, type Machine } from '../nat/sites.ts';
 
@@ -28,8 +29,7 @@ export function permitted(a: Machine, b: Machine): Verdict {
 
 /** There and back by the shortest direct way. */
 export function directRoundTripMs(a: Machine, b: Machine): number {
-  const neighbours = a.site === b.site && a.site.boxes[4].length + a.site.boxes[6].length > 0;
-  return 2 * (neighbours ? LAN_LINK.latencyMs : wayOutMs(a) + wayOutMs(b));
+  return 2 * (neighbours(a, b) ? LAN_LINK.latencyMs : wayOutMs(a) + wayOutMs(b));
 }
 
 /** There and back by the slowest relay. */
@@ -40,4 +40,29 @@ export function relayedRoundTripMs(a: Machine, b: Machine, relays: readonly Mach
 
 function wayOutMs({ site }: Machine): number {
   return site.link.latencyMs + (site.carrier?.link.latencyMs ?? 0);
+}
+
+/** What a packet has around it on the wire: WireGuard, UDP, IP, and a relay's header. */
+const AROUND_BYTES: Readonly<Record<Family, number>> = { 4: 32 + 28, 6: 32 + 48 };
+
+/**
+ * The largest inner packet that goes from one to the other: what surely does, whatever families are on the way, and what
+ * may at most. `relay`: it carries them.
+ */
+export function carries(
+  a: Machine,
+  b: Machine,
+  relay: Machine | null,
+): { readonly surely: number; readonly atMost: number } {
+  const mtu = neighbours(a, b) && relay === null ? LAN_LINK.mtu : Math.min(linkMtu(a), linkMtu(b));
+  const header = relay === null ? 0 : RELAY_HEADER_BYTES;
+  return { surely: mtu - AROUND_BYTES[6] - header, atMost: mtu - AROUND_BYTES[4] - header };
+}
+
+function linkMtu({ site }: Machine): number {
+  return Math.min(site.link.mtu, site.carrier?.link.mtu ?? site.link.mtu);
+}
+
+function neighbours(a: Machine, b: Machine): boolean {
+  return a.site === b.site && a.site.boxes[4].length + a.site.boxes[6].length > 0;
 }

@@ -24,6 +24,8 @@ import { isLoopback, type Stream, type StreamEnd } from './stream.ts';
 import { Whereabouts } from './whereabouts.ts';
 
 export const TUNNEL_PORT = 51_820;
+/** No packet of this simulation is larger: what is, is a ping that asks for the MTU, and may not be fragmented. */
+const DATA_BYTES_MAX = 500;
 
 export interface PathNodeEvents {
   /** A packet came out of the tunnel, in a datagram that the machine `carrier` had sent. */
@@ -113,6 +115,11 @@ export class PathNode implements Member, StreamEnd {
   /** Connected, and not by a connection that is dead without its knowing. */
   get isReachable(): boolean {
     return this.isConnected && this.running?.stream?.isSilent === false;
+  }
+
+  /** Relays are reached by WebSocket. */
+  get isBridged(): boolean {
+    return this.#bridged.size > 0;
   }
 
   address(family: 4 | 6): IpAddress | null {
@@ -390,7 +397,7 @@ export class PathNode implements Member, StreamEnd {
   #flush({ plane }: Running): void {
     for (const { datagram, destination } of plane.io.takeUdpOutput()) {
       if (isLoopback(destination)) this.#streams(destination, datagram);
-      else this.machine.send(TUNNEL_PORT, destination, datagram);
+      else this.machine.send(TUNNEL_PORT, destination, datagram, datagram.length > DATA_BYTES_MAX);
     }
     for (const packet of plane.io.takeTunOutput()) this.#events.received(this, packet, this.#carrier);
   }

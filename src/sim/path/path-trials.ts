@@ -2,9 +2,10 @@
 // only if its places permit it. Then trials under steady traffic: a path or a relay dies and packets flow again in time; a
 // session begins, with or without the controller, is promoted, and nothing is lost. At last silence.
 
+import { MTU_DEFAULT } from '../../mesh/mesh-engine.ts';
 import type { Cast, Pair } from './cast.ts';
 import type { Flow } from './flows.ts';
-import { permitted, relayedRoundTripMs } from './outside.ts';
+import { carries, permitted, relayedRoundTripMs } from './outside.ts';
 import type { PathChaos } from './path-chaos.ts';
 import { PathNode } from './path-node.ts';
 import type { PathWorld } from './path-world.ts';
@@ -35,6 +36,10 @@ const RELAY_FLOWS_AGAIN_MS = 6_000;
 /** A session begins, is used over the relay, and promoted. */
 const PROMOTION_MS = 4_000;
 
+/** Until the largest packet of a path has been found, under little traffic; and how much less than it is good enough. */
+const MTU_MS = 40_000;
+const MTU_STEP_BYTES = 96;
+
 /** Those that mean harm are at it under traffic. */
 const DISTURBED_MS = 3_000;
 const HARM_EACH_MS = 250;
@@ -48,6 +53,7 @@ export interface TrialCounts {
   direct: number;
   relayed: number;
   disturbed: number;
+  mtus: number;
   deaths: number;
   relayDeaths: number;
   promotions: number;
@@ -67,6 +73,7 @@ export class PathTrials {
     relayDeaths: 0,
     promotions: 0,
     disturbed: 0,
+    mtus: 0,
     quiet: 0,
     longestSilenceMs: 0,
     longestRelaySilenceMs: 0,
@@ -111,6 +118,7 @@ export class PathTrials {
       () => this.#communicate(),
       () => this.#direct(),
       () => this.#undisturbed(),
+      () => prng.chance(0.3) && this.#largest(),
       () => prng.chance(0.6) && this.#pathDies(),
       () => prng.chance(0.6) && this.#relayDies(),
       () => prng.chance(0.6) && this.#promotion(),
@@ -166,6 +174,31 @@ export class PathTrials {
       waiting = waiting.filter((pair) => !done(pair));
     }
     return waiting;
+  }
+
+  /** Every path of a pair knows how large a packet it carries; never more than it does. */
+  #largest(): void {
+    const { pairs, hostility } = this.#cast;
+    if (pairs.length === 0 || hostility === 'relay') return;
+    const pair = this.#world.prng.pick(pairs);
+    const wrong = (): string[] =>
+      [this.#mtuOf(pair[0], pair[1]), this.#mtuOf(pair[1], pair[0])].filter((what) => what !== '');
+    this.#until([pair], () => wrong().length === 0, MTU_MS);
+    for (const what of wrong()) this.#world.violated(what);
+    this.counts.mtus++;
+  }
+
+  /** What is wrong with what one believes of the way to the other; empty: nothing. */
+  #mtuOf(from: PathNode, to: PathNode): string {
+    const active = to.id === null ? null : (from.mesh?.pathReport(to.id, this.#world.now)?.active ?? null);
+    if (active === null) return `${from.name} has no path to ${to.name}`;
+    const relay = this.#cast.relays.find(({ id }) => active.relay !== null && id === active.relay);
+    // A stream carries anything.
+    if (active.kind === 'relay' && (from.isBridged || to.isBridged)) return '';
+    const { surely, atMost } = carries(from.machine, to.machine, relay?.machine ?? null);
+    const { mtu } = active;
+    const what = `${from.name} takes ${mtu ?? 'nothing'} for the largest packet to ${to.name}, which is ${surely} to ${atMost}`;
+    return mtu === null || mtu > atMost || mtu < Math.min(MTU_DEFAULT, surely) - MTU_STEP_BYTES ? what : '';
   }
 
   // — under steady traffic —

@@ -21,6 +21,8 @@ import { isLoopback, Stream, type StreamEnd } from './stream.ts';
 
 export const RELAY_PORT = 51_821;
 const SECRET_BYTES = 32;
+/** What is larger is a ping that asks for the MTU, which a relay does not fragment either. */
+const PROBE_BYTES_MIN = 500;
 
 /** What a relay that misbehaves makes of what it would send; null: nothing. */
 export type Tampering = (datagram: Uint8Array) => Uint8Array | null;
@@ -235,7 +237,7 @@ export class RelayHost implements Member, StreamEnd {
       const bytes = this.tampers === null ? datagram : this.tampers(datagram);
       if (bytes === null) continue;
       if (!isLoopback(destination)) {
-        this.machine.send(RELAY_PORT, destination, bytes);
+        this.machine.send(RELAY_PORT, destination, bytes, bytes.length > PROBE_BYTES_MIN);
         continue;
       }
       this.#events.streams(this, { bytes, source: destination, destination, dontFragment: false });
