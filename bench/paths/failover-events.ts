@@ -3,9 +3,13 @@
 
 import { ipBatch } from '../../test/integration/nat-lab/lib/network-tools.ts';
 import type { Host } from '../../test/interop/lib/lab.ts';
-import { type Kind, why } from './local.ts';
+import { until } from '../../test/interop/lib/wait.ts';
+import { type Kind, makeIdle, statusOf, why } from './local.ts';
 import type { PathNode } from './path-node.ts';
 import type { PathRelay, PathWorld } from './path-world.ts';
+
+/** A relay that nobody needs is left after a minute. */
+const RELEASE_LIMIT_MS = 120_000;
 
 export interface Places {
   readonly world: PathWorld;
@@ -52,6 +56,16 @@ async function relayInUse({ a, b, relays }: Places): Promise<PathRelay> {
   const found = relays.find(({ address }) => path?.endpoint.startsWith(`${address}:`));
   if (found === undefined) throw new Error(`no relay is at ${path?.endpoint}`);
   return found;
+}
+
+/** The other relay is one that they know of and have nothing to do with, as in the ordinary course of things. */
+async function untilHomeAlone(nodes: readonly PathNode[]): Promise<void> {
+  for (const node of nodes) {
+    await until(`${node.name} has left the other relay`, RELEASE_LIMIT_MS, async () => {
+      const { relays } = await statusOf(node);
+      return relays.every(({ home, state }) => (state === 'established') === home);
+    });
+  }
 }
 
 let killed: PathRelay | null = null;
@@ -113,7 +127,11 @@ export const EVENTS: readonly FailoverEvent[] = [
     name: 'relay',
     label: 'relay killed, another is there',
     path: 'relay',
-    prepare: ({ world, a, b }) => world.lab.cut(a.site, b.site),
+    prepare: async ({ world, a, b }) => {
+      await world.lab.cut(a.site, b.site);
+      await makeIdle(a, b);
+      await untilHomeAlone([a, b]);
+    },
     strike: async (places) => {
       killed = await relayInUse(places);
       await killed.kill();
