@@ -37,8 +37,8 @@ const UDP: Record<NetcheckReport['udp'], string> = {
 
 const MAPPING: Record<NetcheckReport['mapping'], string> = {
   none: 'no NAT',
-  independent: 'a NAT that keeps one port for all destinations: direct paths work',
-  varies: 'a NAT that gives another port for each destination: direct paths to others behind such a NAT do not work',
+  independent: 'a NAT that keeps one port for all destinations: direct paths to most others work',
+  varies: 'a NAT that gives another port for each destination: most others behind NATs are reached by relay alone',
   unknown: 'not known',
 };
 

@@ -49,7 +49,7 @@ export function adviceOn(facts: Omit<NetcheckReport, 'advice'>, connected: boole
   const mapped = portMapping.some(({ state }) => state === 'mapped');
   if (mapping === 'varies' && !mapped) {
     advice.push(
-      'switch on UPnP, NAT-PMP or PCP at the router, or forward the tunnel’s UDP port to this machine: peers behind such NATs are reached by relay alone',
+      'switch on UPnP, NAT-PMP or PCP at the router, or forward the tunnel’s UDP port to this machine: most peers behind NATs are reached by relay alone',
     );
   }
   if (portMapping.some(({ state }) => state === 'doubleNat')) {
