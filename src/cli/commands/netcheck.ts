@@ -1,4 +1,4 @@
-// `warren netcheck`: what the network in front of this machine does to its packets, asked afresh: UDP, NAT, port mappings, relays.
+// `warren netcheck`: what the network in front of this machine does to its packets: UDP and NAT, asked afresh, port mappings, relays.
 // Leaves out single peers (`warren why`).
 
 import type { NetcheckReport } from '../../protocol/path-report.ts';
@@ -10,8 +10,9 @@ export const netcheckCommand: Command = {
   name: 'netcheck',
   summary: 'Examine the network in front of this machine: UDP, NAT, port mappings, relays.',
   usage: 'netcheck [OPTION …]',
-  details: `Asks the STUN servers, the gateway and the relays afresh, which takes some seconds. Exit
-code: 0 when the daemon answers, 1 when it does not, 2 for wrong arguments.`,
+  details: `Asks the STUN servers afresh, which takes four seconds where one is silent, and says how
+gateways and relays are. Exit code: 0 when the daemon answers, 1 when it does not, 2 for wrong
+arguments.`,
   options: [{ form: '--json', text: 'as JSON' }, SOCKET_OPTION_HELP, HELP_OPTION_HELP],
   run,
 };
