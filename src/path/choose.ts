@@ -10,7 +10,7 @@ export const BETTER_MIN_MS = 2;
 export const BETTER_SURELY_MS = 10;
 
 /** What is compared. */
-export type Comparable = Pick<Remote, 'rttMs' | 'sameLink' | 'isRelayed'>;
+export type Comparable = Pick<Remote, 'rttMs' | 'sameLink' | 'isRelayed' | 'told'>;
 
 /** Whether a round trip is shorter by so much that a change is worth it. */
 export function isClearlyShorter(rttMs: number, thanMs: number): boolean {
@@ -21,6 +21,8 @@ export function isClearlyShorter(rttMs: number, thanMs: number): boolean {
 /** Whether `challenger` takes over from `active`. Both work. */
 export function takesOver(challenger: Comparable, active: Comparable): boolean {
   if (challenger.isRelayed !== active.isRelayed) return active.isRelayed;
+  // A relay that is neither's home any more is being left by both: it may be about to stop.
+  if (active.isRelayed && challenger.told !== active.told) return challenger.told;
   const mine = challenger.rttMs ?? Number.POSITIVE_INFINITY;
   const theirs = active.rttMs ?? Number.POSITIVE_INFINITY;
   if (isClearlyShorter(mine, theirs)) return true;
