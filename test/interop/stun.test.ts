@@ -192,9 +192,7 @@ describe.skipIf(!CAN_RUN || !HAS_COTURN)('the controller as it is without option
   it('keeps another controller from STUN, not from starting', async () => {
     const second = await lab.startController('second');
     expect(second.ready.stunPorts).toEqual([]);
-    expect(second.errors()).toMatch(
-      /^error STUN is not answered on .+ why="UDP port 3478 is in use" do=.+--stun off/,
-    );
+    expect(second.errors()).toMatch(/^error STUN is not answered on .+ why="UDP port 3478 is in use" do=.+--stun off/);
     const third = await lab.startController('third', '--stun', 'off');
     expect(third.errors()).toBe('');
   });
