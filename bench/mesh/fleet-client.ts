@@ -64,12 +64,19 @@ export class FleetClient {
   #timerAt: number = NEVER;
   #wasConnected = false;
 
-  constructor(index: number, thorough: boolean, target: FleetTarget, events: FleetEvents) {
+  /** `privateKey`: 32 bytes, copied; without, one of its own. */
+  constructor(
+    index: number,
+    thorough: boolean,
+    target: FleetTarget,
+    events: FleetEvents,
+    privateKey: Uint8Array = randomBytes(32),
+  ) {
     this.index = index;
     this.thorough = thorough;
     this.#target = target;
     this.#events = events;
-    this.#key = nodeProvider.importPrivateKey(randomBytes(32));
+    this.#key = nodeProvider.importPrivateKey(privateKey);
     this.#client = new ControlClient({
       random: (out) => {
         getRandomValues(out);

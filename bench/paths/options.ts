@@ -3,7 +3,7 @@
 import { parseArgs } from 'node:util';
 import { EVENT_NAMES } from './failover-events.ts';
 
-export const SECTION_NAMES = ['first-answer', 'direct', 'failover', 'relay', 'idle'] as const;
+export const SECTION_NAMES = ['first-answer', 'direct', 'failover', 'relay', 'slots', 'idle'] as const;
 export type SectionName = (typeof SECTION_NAMES)[number];
 
 export interface PathOptions {

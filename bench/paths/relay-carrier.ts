@@ -51,7 +51,11 @@ export interface WarrenNetwork {
 }
 
 /** A controller without a relay inside, and one that stands alone, without the limit on what one node sends. */
-export async function startNetwork(place: RelayPlace, env: Readonly<Record<string, string>>): Promise<WarrenNetwork> {
+export async function startNetwork(
+  place: RelayPlace,
+  env: Readonly<Record<string, string>>,
+  relayArguments: readonly string[] = [],
+): Promise<WarrenNetwork> {
   const data = place.lab.path('controller');
   const url = `http://${ADDRESSES.controller}:${WARREN_PORT}`;
   const listening = ['--listen', `0.0.0.0:${WARREN_PORT}`, '--url', url];
@@ -63,7 +67,8 @@ export async function startNetwork(place: RelayPlace, env: Readonly<Record<strin
   };
   const link = place.lab.file('relay.link', await joinLink('--tag', 'relay'));
   const options = ['--state', place.lab.path('relay'), '--port', `${WARREN_PORT}`, '--public', ADDRESSES.relay];
-  const relay = new Program(place.relay, ['relay', '--join-file', link, ...options, '--rate', '0', '--json'], env);
+  const limits = ['--rate', '0', ...relayArguments];
+  const relay = new Program(place.relay, ['relay', '--join-file', link, ...options, ...limits, '--json'], env);
   await ready('the relay', relay);
   return { relay, joinLink };
 }

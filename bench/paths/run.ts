@@ -16,6 +16,7 @@ import { why } from './local.ts';
 import { type PathOptions, parseOptions, type SectionName, USAGE, UsageProblem } from './options.ts';
 import type { PathNode } from './path-node.ts';
 import { relayLoad } from './relay-load.ts';
+import { relaySlots } from './relay-slots.ts';
 import { type Bench, within } from './section.ts';
 
 const EXIT_USAGE = 2;
@@ -40,6 +41,7 @@ const SECTIONS: Readonly<Record<SectionName, Section>> = {
   direct: { measure: direct, rounds: 20, quickRounds: 3, limitMs: (rounds) => 5 * MINUTE + 4 * rounds * 45_000 },
   failover: { measure: failover, rounds: 5, quickRounds: 2, limitMs: (rounds) => 5 * MINUTE + 6 * rounds * 150_000 },
   relay: { measure: relayLoad, rounds: 5, quickRounds: 1, limitMs: (rounds) => 45 * MINUTE + rounds * 6 * MINUTE },
+  slots: { measure: relaySlots, rounds: 1, quickRounds: 1, limitMs: (rounds) => rounds * 30 * MINUTE },
   idle: { measure: idle, rounds: 1, quickRounds: 1, limitMs: () => 15 * MINUTE },
 };
 
