@@ -1,7 +1,8 @@
 // `npm run plant`: plants each bug of planted-bugs.mjs in a copy of the sources, one at a time, and runs the simulation, the
 // lifecycle tests and the conformance suite over it. Prints which noticed; ends with 1 when one went unnoticed. Takes
 // minutes and is not part of the tests: it tests them. `--only TEXT` plants the bugs whose name contains TEXT; `--mesh` plants
-// those of planted-mesh-bugs.mjs, over the simulation of meshes and the tests of the mesh engine and the controller's core.
+// those of planted-mesh-bugs.mjs, over the simulation of meshes and the tests of the mesh engine and the controller's core,
+// `--paths` those of planted-path-bugs.mjs, over the simulation of paths and the tests of paths and of the mesh engine.
 
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -10,6 +11,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { BUGS } from './planted-bugs.mjs';
 import { MESH_BUGS } from './planted-mesh-bugs.mjs';
+import { PATH_BUGS } from './planted-path-bugs.mjs';
 
 const ROOT = join(import.meta.dirname, '..');
 const COPIED = ['src', 'test', 'package.json', 'tsconfig.base.json', 'tsconfig.json', 'vitest.config.ts'];
@@ -29,6 +31,7 @@ const MESH_CHECKS = [
   tests('mesh', 'test/unit/mesh'),
   tests('controller', 'test/unit/controller-state'),
 ];
+const PATH_CHECKS = [simulation('--paths'), tests('paths', 'test/unit/path'), tests('mesh', 'test/unit/mesh')];
 
 function makeCopy() {
   const copy = mkdtempSync(join(tmpdir(), 'warren-plant-'));
@@ -90,9 +93,17 @@ function plant(copy, bug, checks) {
 }
 
 const { values } = parseArgs({
-  options: { only: { type: 'string', default: '' }, mesh: { type: 'boolean', default: false } },
+  options: {
+    only: { type: 'string', default: '' },
+    mesh: { type: 'boolean', default: false },
+    paths: { type: 'boolean', default: false },
+  },
 });
-const [bugs, checks] = values.mesh ? [MESH_BUGS, MESH_CHECKS] : [BUGS, TUNNEL_CHECKS];
+const [bugs, checks] = values.paths
+  ? [PATH_BUGS, PATH_CHECKS]
+  : values.mesh
+    ? [MESH_BUGS, MESH_CHECKS]
+    : [BUGS, TUNNEL_CHECKS];
 const copy = makeCopy();
 let missed = 0;
 try {

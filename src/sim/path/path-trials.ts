@@ -30,6 +30,8 @@ const USUAL_ROUND_TRIP_MS = 100;
 const ROUND_TRIPS_WAITED = 12;
 /** The trial goes on for as long after that, so that a second silence would be seen. */
 const AFTER_MS = 1_500;
+/** A direct path that works again is found by itself: probes are twice as far apart each time, up to a minute. */
+const RETURN_MS = 65_000;
 /** The same of a relay that dies: whoever used it has to find another, and to tell that to the others. */
 const RELAY_DEAD_MS = 12_000;
 const RELAY_FLOWS_AGAIN_MS = 6_000;
@@ -253,6 +255,13 @@ export class PathTrials {
     this.counts.longestSilenceMs = Math.max(this.counts.longestSilenceMs, silenceMs);
     this.counts.deaths++;
     this.#chaos.mend();
+    if (this.#failed || !prng.chance(0.5)) return;
+    // Nobody says that the way is there again.
+    this.#cast.flows.forgetWays();
+    if (this.#until([[a, b]], (pair) => this.#isDirect(pair), RETURN_MS).length > 0)
+      this.#world.violated(
+        `${a.name} and ${b.name} are not on their direct path again, ${RETURN_MS / 1000} s after it was mended`,
+      );
   }
 
   /** Ends the flows after a while; the longest silence in it. */
