@@ -10,6 +10,8 @@ import type { PathRelay, PathWorld } from './path-world.ts';
 
 /** A relay that nobody needs is left after a minute. */
 const RELEASE_LIMIT_MS = 120_000;
+/** A home is asked for an answer every 24 s. */
+const HOME_LIMIT_MS = 60_000;
 
 export interface Places {
   readonly world: PathWorld;
@@ -68,7 +70,25 @@ async function untilHomeAlone(nodes: readonly PathNode[]): Promise<void> {
   }
 }
 
+/** Its home is there from now on; the ways to other relays are cut until it is. */
+async function makeHome({ world, relays }: Places, node: PathNode, wanted: PathRelay): Promise<void> {
+  const others = relays.filter((relay) => relay !== wanted);
+  for (const { site } of others) await world.lab.cut(node.site, site, { protocol: 'udp' });
+  await until(`${node.name} has its home at the relay ${wanted.name}`, HOME_LIMIT_MS, async () => {
+    const { relays: known } = await statusOf(node);
+    return known.some(({ home, endpoint }) => home && endpoint?.startsWith(`${wanted.address}:`));
+  });
+  for (const { site } of others) await world.lab.mend(node.site, site);
+}
+
 let killed: PathRelay | null = null;
+async function mendRelay(places: Places): Promise<void> {
+  await mendLinks(places);
+  await killed?.start();
+  killed = null;
+  await places.world.untilHome([places.a, places.b]);
+}
+
 /** Where `b` saw `a` before. */
 let seenAt: string | null = null;
 
@@ -136,12 +156,25 @@ export const EVENTS: readonly FailoverEvent[] = [
       killed = await relayInUse(places);
       await killed.kill();
     },
-    mend: async (places) => {
-      await mendLinks(places);
-      await killed?.start();
-      killed = null;
-      await places.world.untilHome([places.a, places.b]);
+    mend: mendRelay,
+  },
+  {
+    name: 'one-relay',
+    label: 'relay killed that is the home of one of them',
+    path: 'relay',
+    prepare: async (places) => {
+      const { world, a, b, relays } = places;
+      const [near, far] = relays as [PathRelay, PathRelay];
+      await world.lab.cut(a.site, b.site);
+      await makeIdle(a, b);
+      await makeHome(places, a, near);
+      await makeHome(places, b, far);
     },
+    strike: async ({ relays }) => {
+      killed = relays[0] ?? null;
+      await killed?.kill();
+    },
+    mend: mendRelay,
   },
 ];
 

@@ -20,6 +20,7 @@ const HOME_LIMIT_MS = 60_000;
 
 export interface PathRelay {
   readonly name: string;
+  readonly site: Site;
   readonly address: string;
   readonly program: Program;
   kill(): Promise<void>;
@@ -111,6 +112,7 @@ export class PathWorld {
     let program = await launch();
     return {
       name,
+      site,
       address,
       get program() {
         return program;
