@@ -12,6 +12,12 @@ export interface PingResult {
   readonly rttMs: readonly number[];
 }
 
+/**
+ * Once something was answered, ping(8) waits for the last answer no longer than one interval or two round trips: with a short
+ * interval an answer that a busy machine holds up for a moment counts as lost.
+ */
+const INTERVAL_S = 0.2;
+
 export interface PingOptions {
   readonly count?: number;
   readonly intervalSeconds?: number;
@@ -25,7 +31,7 @@ export interface PingOptions {
 }
 
 function pingCommand(target: string, options: PingOptions): string[] {
-  const command = ['ping', '-n', '-i', `${options.intervalSeconds ?? 0.05}`, '-W', `${options.waitSeconds ?? 1}`];
+  const command = ['ping', '-n', '-i', `${options.intervalSeconds ?? INTERVAL_S}`, '-W', `${options.waitSeconds ?? 1}`];
   if (options.count !== undefined) command.push('-c', `${options.count}`);
   if (options.size !== undefined) command.push('-s', `${options.size}`);
   if (options.dontFragment === true) command.push('-M', 'do');
@@ -41,7 +47,7 @@ function parsePing(text: string): PingResult {
 
 export async function ping(host: Host, target: string, options: PingOptions = {}): Promise<PingResult> {
   const count = options.count ?? 3;
-  const spanMs = (count * (options.intervalSeconds ?? 0.05) + (options.waitSeconds ?? 1)) * 1_000;
+  const spanMs = (count * (options.intervalSeconds ?? INTERVAL_S) + (options.waitSeconds ?? 1)) * 1_000;
   const { stdout } = await host.run(pingCommand(target, { ...options, count }), { timeoutMs: spanMs + 10_000 });
   return parsePing(stdout);
 }
