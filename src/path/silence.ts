@@ -171,10 +171,11 @@ export class Silence {
     if (facts.lastReceive < state.since || facts.lastReceive <= this.#elsewhereAt) {
       return this.ask({ strict: false, pinged: false }, facts, now);
     }
-    if (facts.awaitedSince === UNSET) {
-      const unchecked = this.#apart && elapsedMs(this.#activeAnsweredAt, now) >= APART_CHECK_MS;
-      return unchecked ? this.ask({ strict: true, pinged: false }, facts, now) : ['rearm'];
+    // Something has come in; where the peer's packets come by another path, that says nothing of this one.
+    if (this.#apart && elapsedMs(this.#activeAnsweredAt, now) >= APART_CHECK_MS) {
+      return this.ask({ strict: true, pinged: false }, facts, now);
     }
+    if (facts.awaitedSince === UNSET) return ['rearm'];
     this.#watch(facts);
     return this.deadline > now ? [] : this.ask({ strict: false, pinged: false }, facts, now);
   }

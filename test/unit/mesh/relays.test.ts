@@ -235,6 +235,24 @@ describe('two nodes without a direct way', () => {
     expect(relays[0]?.forwarded).toBe(0);
   });
 
+  // Her own packets go over Bob's and are answered by it: only he can notice, and nothing that he waits for is missing.
+  test.each([0, 290, 530, 800])(
+    'go on within 1.5 s when the home of one of them dies, at whatever moment (%i)',
+    (ms) => {
+      // Ways of so many ms that something always waits for an answer when he looks.
+      const it = lab(2, (node, relay) => ((node === 'alice') === (relay === 1) ? 3 : 37));
+      const { world, alice, bob, relays } = it;
+      onlyRelays(world, relays);
+      const next = talk(it, 4_000 + ms);
+      expect([pathOf(alice, bob), pathOf(bob, alice)]).toEqual(['relay', 'relay']);
+      relays[0]?.stop();
+      const start = world.now;
+      talk(it, 5_000, next);
+      expect(longestGap(bob, start)).toBeLessThanOrEqual(100);
+      expect(longestGap(alice, start)).toBeLessThanOrEqual(1_500);
+    },
+  );
+
   test('leave the place at the other’s home a minute after they have stopped', () => {
     const { world, alice, bob, relays } = lab(2, (node, relay) => ((node === 'alice') === (relay === 1) ? 0 : 30));
     onlyRelays(world, relays);
